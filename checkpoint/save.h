@@ -1,0 +1,65 @@
+#pragma once
+// Saving a step. Each rank writes its own bytes; the root commits when all have reported.
+//
+//   every rank:  SaveJob job(...)          snapshot is owned by the job, training goes on
+//                while (!job.finished()) train...
+//                report = job.Report()     rethrows the writer's error
+//   root:        CommitStep(reports)       index.h5, COMMIT, renames, fsyncs
+//
+// Order of commit (docs/checkpoint-format.md): payload -> fsync -> close -> fsync(dir) on each
+// node, report, then index.h5, COMMIT.tmp -> fsync -> rename -> fsync(dir) -> rename the step
+// directory -> fsync(parent).
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/state.h"
+#include "common/file_system.h"
+
+namespace contrail::ckpt {
+
+// One rank's copy of its own ranges: data[k] is the concatenation of `ranges` for kind k.
+struct Snapshot {
+  std::vector<Range> ranges;
+  std::array<std::vector<float>, kNumKinds> data;
+};
+
+struct SavePlan {
+  std::string checkpoints_dir;   // RUN/checkpoints
+  RunState state;
+  Layout layout;
+  Topology topology;
+  std::vector<std::vector<Range>> ranges_of_rank;  // what every rank owns, rank order
+};
+
+// Writes this rank's part of the node's shard on a background thread. All ranks of a node build
+// the same HDF5 skeleton in memory, so they know the offsets without a message; the first rank of
+// the node also writes the skeleton's metadata.
+class SaveJob {
+ public:
+  SaveJob(FileSystem& fs, SavePlan plan, Snapshot snapshot);
+  ~SaveJob();  // waits for the thread
+  bool finished() const;  // cheap; true also when it failed
+  bool failed() const;
+  // Waits; then this rank's report (opaque text with checksums). Rethrows the writer's error.
+  std::string Report();
+  const SavePlan& plan() const;
+  uint64_t bytes() const;
+  double write_seconds() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Root only: makes the step visible. `reports` in rank order. Returns the step directory.
+// If the step is already committed with the same lineage, ours is removed and that one kept; with
+// another lineage the old one is moved aside (step_N.superseded-K), never merged.
+std::string CommitStep(FileSystem& fs, const SavePlan& plan,
+                       const std::vector<std::string>& reports);
+
+// Removes this step's temporary directory after a failure, best effort.
+void AbandonStep(FileSystem& fs, const SavePlan& plan);
+
+}  // namespace contrail::ckpt

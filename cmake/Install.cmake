@@ -1,0 +1,1 @@
+# A relocatable tree: bin/ lib/ share/contrail/, RUNPATH relative to $ORIGIN.

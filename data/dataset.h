@@ -1,0 +1,74 @@
+#pragma once
+// A set of WebDataset tar shards with random access by sample index.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/order.h"
+
+namespace contrail::data {
+
+class Tokenizer;
+
+class Dataset {
+ public:
+  // Expands braces, indexes every shard (sidecar `<shard>.index` where present and current, else
+  // a scan of the headers). Throws UserError: E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar:
+  // file and byte offset).
+  static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns);
+  virtual ~Dataset() = default;
+
+  virtual uint64_t size() const = 0;
+  virtual std::vector<uint64_t> shard_sizes() const = 0;
+  virtual std::string Key(uint64_t sample) const = 0;  // "pairs-000.tar/000123"
+  // Fingerprint of names, sizes and sample counts: ranks that disagree must not train together.
+  virtual std::string Fingerprint() const = 0;
+
+  struct Sample {
+    std::string image;       // encoded bytes (.jpg .jpeg .png)
+    std::string caption;     // .txt; empty where the shard has none
+    int64_t label = -1;      // .cls
+  };
+  virtual Sample Read(uint64_t sample) const = 0;  // thread safe
+};
+
+// How a batch is made from samples.
+struct LoadOptions {
+  int64_t resolution = 224;
+  std::string crop = "center";    // "random-square" | "random-resized" | "center"
+  double crop_scale_min = 0.9;
+  uint64_t seed = 0;              // augmentation draws are keyed by (seed, epoch, sample)
+  bool captions = true;           // tokenise .txt
+};
+
+// Decodes, crops, resizes, tokenises the given samples. An undecodable image throws UserError
+// E-DATA-IMAGE naming shard, key and cause.
+Batch LoadBatch(const Dataset& dataset, const Tokenizer& tokenizer, const LoadOptions& options,
+                uint64_t epoch, const std::vector<uint64_t>& samples);
+
+// Loads this rank's slice of consecutive global batches ahead of time on background threads.
+class BatchLoader {
+ public:
+  struct Options {
+    LoadOptions load;
+    uint64_t seed = 0;
+    uint64_t shuffle_window = 65536;
+    uint64_t global_batch_size = 0;
+    uint64_t slice_begin = 0;   // this rank's positions inside the global batch
+    uint64_t slice_end = 0;
+    uint64_t first_step = 0;    // data step: index of the first global batch to deliver
+    int workers = 1;
+    int prefetch = 2;           // batches kept ready
+  };
+  static std::unique_ptr<BatchLoader> Start(std::shared_ptr<const Dataset> dataset,
+                                            std::shared_ptr<const Tokenizer> tokenizer,
+                                            const Options& options);
+  virtual ~BatchLoader() = default;  // stops the threads
+  // The next batch, in step order, always. Rethrows the error of the thread that made it.
+  virtual Batch Next() = 0;
+};
+
+}  // namespace contrail::data

@@ -1,0 +1,56 @@
+#pragma once
+// CLIP: an image tower and a text tower ending in unit-norm features, and a logit scale. Explicit
+// forward and backward over the op table; no autograd.
+//
+//   features = Forward(batch)        Keep::kYes fills the arena for a backward
+//   Backward(d_features)             accumulates into the bound gradients
+//
+// Legend: b samples, D embed_dim, R resolution, T packed tokens.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/param.h"
+#include "model/registry.h"
+
+namespace contrail::model {
+
+enum class Keep { kNo, kYes };
+
+// Called when the backward of block `group` has returned: its gradients are final for this
+// micro-batch. Groups come in descending order inside a tower.
+using GroupDone = std::function<void(int group)>;
+
+struct TextBatch {
+  at::Tensor token_ids;  // int32 [T], captions concatenated
+  at::Tensor offsets;    // int32 [b + 1]; caption i is [offsets[i], offsets[i+1])
+};
+
+class ClipModel {
+ public:
+  static std::unique_ptr<ClipModel> Create(const ModelSpec& spec);
+  virtual ~ClipModel() = default;
+
+  virtual const ModelSpec& spec() const = 0;
+  // Visual tower first, then text, then "logit_scale" (always last).
+  virtual const std::vector<ParamSpec>& params() const = 0;
+  virtual void Bind(BoundParams params) = 0;
+
+  // Plans the arena for micro-batches of at most `max_samples` (and 77 tokens a caption, or
+  // `max_tokens` in all where given). After it, forward and backward allocate nothing.
+  virtual void Plan(int64_t max_samples, int64_t max_tokens, bool training) = 0;
+  virtual int64_t arena_bytes() const = 0;
+
+  // images: uint8 [b, 3, R, R] RGB (normalised inside with CLIP's mean and std); features: fp32
+  // [b, D], written in place, unit norm.
+  virtual void ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) = 0;
+  virtual void BackwardImages(const at::Tensor& d_features, const GroupDone& done) = 0;
+  virtual void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) = 0;
+  virtual void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) = 0;
+};
+
+}  // namespace contrail::model

@@ -1,0 +1,69 @@
+#pragma once
+// Worker-side telemetry: plain structs in, a bounded queue, one background thread that appends to
+// the node's file. Record() never blocks a step: a full queue drops and counts.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "monitoring/run_dir.h"
+
+namespace contrail::monitor {
+
+// Where a step's time went on one rank, seconds.
+struct StepTimes {
+  float data_wait = 0;
+  float forward = 0;
+  float feature_gather = 0;   // includes waiting for the last rank
+  float loss = 0;
+  float backward = 0;
+  float grad_reduce = 0;      // exposed part
+  float optimizer = 0;
+  float weight_gather = 0;
+  float checkpoint_stall = 0;
+  float total = 0;
+};
+
+struct StepRecord {
+  uint64_t step = 0;           // 1 = the first step of the run
+  uint64_t epoch = 0;
+  uint64_t samples_seen = 0;   // after this step
+  double wall_time = 0;        // Unix seconds at the end of the step
+  double loss = 0;             // global mean, exact
+  double lr = 0;
+  double logit_scale = 0;      // exp'd
+  double grad_norm = 0;
+  double accuracy_image_to_text = 0;  // in-batch top-1, 0..1; NaN where not computed
+  double samples_per_second = 0;
+  int world_size = 0;
+  std::vector<StepTimes> ranks;  // one per rank of the job, rank order (may be empty)
+};
+
+struct CheckpointRecord {
+  uint64_t step = 0;
+  double wall_time = 0;
+  double stall_seconds = 0;
+  double write_seconds = 0;
+  uint64_t bytes = 0;
+};
+
+class Recorder {
+ public:
+  struct Options {
+    RunDir run;
+    int attempt = 1;
+    int node = 0;
+    uint64_t resumed_step = 0;  // steps after this one are (re)recorded by this attempt
+    std::string config_toml;    // goes into the file's first records
+    size_t queue = 4096;
+  };
+  // Opens telemetry/events.out.tfevents.<unix>.attempt_A.node_N. Throws EnvironmentError.
+  static std::unique_ptr<Recorder> Open(const Options& options);
+  virtual ~Recorder() = default;  // drains, flushes, fsyncs
+  virtual void Record(const StepRecord& record) = 0;
+  virtual void Record(const CheckpointRecord& record) = 0;
+  virtual uint64_t dropped() const = 0;
+};
+
+}  // namespace contrail::monitor

@@ -1,0 +1,37 @@
+#pragma once
+// The run directory: names of everything in it, one writer per file.
+//
+//   config.toml            resolved config, each value with its origin      launcher
+//   checkpoints/           step_00001200/ ...                               worker
+//   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
+//   attempts/attempt_A/    end_rank_R.json                                  each worker
+//   logs/attempt_A/        node_N.log, rank-tagged                          launcher
+//   incidents.jsonl        one JSON object a line                           launcher
+//   eval/                  zero_shot_step_00001200.json                     eval
+//   lease.json             attempt number that may write                    launcher
+//   summary.json           written when the run ends                        launcher
+
+#include <string>
+
+namespace contrail::monitor {
+
+struct RunDir {
+  std::string root;
+
+  std::string Config() const { return root + "/config.toml"; }
+  std::string Checkpoints() const { return root + "/checkpoints"; }
+  std::string Telemetry() const { return root + "/telemetry"; }
+  std::string Attempt(int attempt) const {
+    return root + "/attempts/attempt_" + std::to_string(attempt);
+  }
+  std::string EndRecord(int attempt, int rank) const {
+    return Attempt(attempt) + "/end_rank_" + std::to_string(rank) + ".json";
+  }
+  std::string Logs(int attempt) const { return root + "/logs/attempt_" + std::to_string(attempt); }
+  std::string Incidents() const { return root + "/incidents.jsonl"; }
+  std::string Eval() const { return root + "/eval"; }
+  std::string Lease() const { return root + "/lease.json"; }
+  std::string Summary() const { return root + "/summary.json"; }
+};
+
+}  // namespace contrail::monitor
