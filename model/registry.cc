@@ -1,0 +1,60 @@
+#include "model/registry.h"
+
+#include "common/error.h"
+#include "common/strings.h"
+
+namespace contrail::model {
+namespace {
+
+// Radford et al. 2021, Tables 19-20, except "tiny-vit": 28 x 28 images on two CPU cores.
+std::vector<ModelSpec> MakeRegistry() {
+  //                                 patch width layers heads      width layers heads
+  return {
+      {.name = "tiny-vit",
+       .embed_dim = 128,
+       .resolution = 28,
+       .vit = {7, 128, 4, 2},
+       .text = {.width = 128, .layers = 2, .heads = 2}},
+      {.name = "ViT-B/32",
+       .embed_dim = 512,
+       .resolution = 224,
+       .vit = {32, 768, 12, 12},
+       .text = {.width = 512, .layers = 12, .heads = 8}},
+      {.name = "ViT-B/16",
+       .embed_dim = 512,
+       .resolution = 224,
+       .vit = {16, 768, 12, 12},
+       .text = {.width = 512, .layers = 12, .heads = 8}},
+      {.name = "ViT-L/14",
+       .embed_dim = 768,
+       .resolution = 224,
+       .vit = {14, 1024, 24, 16},
+       .text = {.width = 768, .layers = 12, .heads = 12}},
+      {.name = "ViT-L/14@336",
+       .embed_dim = 768,
+       .resolution = 336,
+       .vit = {14, 1024, 24, 16},
+       .text = {.width = 768, .layers = 12, .heads = 12}},
+  };
+}
+
+}  // namespace
+
+const std::vector<ModelSpec>& Registry() {
+  static const std::vector<ModelSpec> registry = MakeRegistry();
+  return registry;
+}
+
+const ModelSpec& FindModel(const std::string& name) {
+  std::vector<std::string> names;
+  for (const ModelSpec& spec : Registry()) {
+    if (spec.name == name) return spec;
+    names.push_back(spec.name);
+  }
+  const std::string hint = DidYouMean(name, names);
+  throw UserError("E-MODEL-NAME", "model.name",
+                  "no model is called '" + name + "'" + (hint.empty() ? "" : "; " + hint),
+                  "use one of: " + Join(names, ", "));
+}
+
+}  // namespace contrail::model
