@@ -6,6 +6,7 @@
 // by (seed, epoch), so any position is found without walking the ones before it.
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace contrail::data {
@@ -22,11 +23,15 @@ class SampleOrder {
   uint64_t At(uint64_t epoch, uint64_t position) const;
 
  private:
-  struct EpochPlan;
+  struct EpochPlan;  // the epoch's shards in their shuffled order
+  struct PlanCache;  // the last few plans; shared by copies, thread safe
+  std::shared_ptr<const EpochPlan> Plan(uint64_t epoch) const;
+
   uint64_t seed_;
   uint64_t window_;
   uint64_t size_ = 0;
   std::vector<uint64_t> shard_start_;  // prefix sums, file order
+  std::shared_ptr<PlanCache> cache_;
 };
 
 // Global batch k of a run: whole batches only, the epoch's tail shorter than a batch is dropped
