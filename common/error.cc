@@ -29,9 +29,12 @@ Error::Error(ErrorKind kind, std::string_view id, std::string_view where, std::s
 
 int Error::exit_code() const {
   switch (kind_) {
-    case ErrorKind::kUser: return kExitUser;
-    case ErrorKind::kEnvironment: return kExitEnvironment;
-    case ErrorKind::kBug: return kExitBug;
+    case ErrorKind::kUser:
+      return kExitUser;
+    case ErrorKind::kEnvironment:
+      return kExitEnvironment;
+    case ErrorKind::kBug:
+      return kExitBug;
   }
   return kExitBug;
 }

@@ -2,9 +2,9 @@
 // The one error type of Contrail, and the exit codes of its programs.
 //
 // Three kinds, three consequences:
-//   kUser         the user's mistake (config, arguments, input files): one line, exit 2, nothing written
-//   kEnvironment  a disk, a peer, a device failed: the launcher may restart the job
-//   kBug          a broken promise inside Contrail: exit 70
+//   kUser         the user's mistake (config, arguments, input files): one line, exit 2, nothing
+//   written kEnvironment  a disk, a peer, a device failed: the launcher may restart the job kBug a
+//   broken promise inside Contrail: exit 70
 //
 // Every message has a stable id ("E-CONFIG-KEY") with its own row in docs/troubleshooting.md.
 
@@ -19,11 +19,12 @@ enum class ErrorKind { kUser, kEnvironment, kBug };
 // Exit codes of `contrail`. Only the launcher's own exit code is a promise to scripts; a worker's
 // outcome travels in its end record, because mpirun and srun codes carry no truth.
 inline constexpr int kExitDone = 0;
-inline constexpr int kExitUser = 2;         // the user's mistake, nothing written
-inline constexpr int kExitStopped = 3;      // stopped on request, a checkpoint is written
-inline constexpr int kExitGaveUp = 4;       // gave up after the restart budget
-inline constexpr int kExitBug = 70;         // EX_SOFTWARE
-inline constexpr int kExitEnvironment = 75; // EX_TEMPFAIL: one-shot tools when a disk or peer failed
+inline constexpr int kExitUser = 2;     // the user's mistake, nothing written
+inline constexpr int kExitStopped = 3;  // stopped on request, a checkpoint is written
+inline constexpr int kExitGaveUp = 4;   // gave up after the restart budget
+inline constexpr int kExitBug = 70;     // EX_SOFTWARE
+inline constexpr int kExitEnvironment =
+    75;  // EX_TEMPFAIL: one-shot tools when a disk or peer failed
 
 // An error with a stable id. `what()` is the whole line shown to the user:
 //   E-CONFIG-KEY: presets/a.toml:12: unknown key 'train.lrr'; did you mean 'train.lr'?

@@ -34,9 +34,9 @@ class FileSystem {
   virtual std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) = 0;
   virtual void Rename(const std::string& from, const std::string& to) = 0;
   virtual void SyncDir(const std::string& path) = 0;
-  virtual void MakeDir(const std::string& path) = 0;   // one level; an existing directory is fine
+  virtual void MakeDir(const std::string& path) = 0;  // one level; an existing directory is fine
   virtual void RemoveFile(const std::string& path) = 0;
-  virtual void RemoveDir(const std::string& path) = 0; // must be empty
+  virtual void RemoveDir(const std::string& path) = 0;  // must be empty
 
   virtual bool Exists(const std::string& path) const = 0;
   virtual uint64_t FileSize(const std::string& path) const = 0;

@@ -23,9 +23,9 @@ class RandomStream {
 
   uint32_t NextU32();
   uint64_t NextU64();
-  double NextUniform();                  // [0, 1), 53 bits
-  uint64_t NextBelow(uint64_t bound);    // [0, bound), unbiased; bound > 0
-  double NextNormal();                   // N(0, 1), Box-Muller
+  double NextUniform();                // [0, 1), 53 bits
+  uint64_t NextBelow(uint64_t bound);  // [0, bound), unbiased; bound > 0
+  double NextNormal();                 // N(0, 1), Box-Muller
 
  private:
   uint64_t key_;

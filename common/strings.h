@@ -21,8 +21,8 @@ std::string DidYouMean(std::string_view word, const std::vector<std::string>& ca
 // Shortest decimal text that reads back as exactly the same double ("0.1", "1e-06", "nan").
 std::string ExactDouble(double value);
 
-std::string HumanBytes(uint64_t bytes);      // "1.5 GB" (powers of 1000)
-std::string HumanSeconds(double seconds);    // "4.2 s", "3 min 10 s", "2 h 5 min"
+std::string HumanBytes(uint64_t bytes);    // "1.5 GB" (powers of 1000)
+std::string HumanSeconds(double seconds);  // "4.2 s", "3 min 10 s", "2 h 5 min"
 
 // "pairs-{000..009}.tar" -> ten names; text without braces is returned alone.
 // Throws UserError E-DATA-BRACES on an ill-formed range.

@@ -9,8 +9,8 @@
 namespace contrail {
 
 struct OptionSpec {
-  std::string name;        // "--ranks"
-  std::string value;       // "N"; "" is a flag
+  std::string name;   // "--ranks"
+  std::string value;  // "N"; "" is a flag
   std::string help;
   bool repeatable = false;
 };
@@ -20,9 +20,9 @@ struct CommandSpec {
   std::string summary;                  // one line
   std::vector<std::string> positional;  // "CONFIG.toml", "[PATH]" optional, "PATH..." one or more
   std::vector<OptionSpec> options;
-  std::string details;                  // paragraphs for `contrail help CMD`
+  std::string details;  // paragraphs for `contrail help CMD`
   std::vector<std::string> examples;
-  bool needs_worker = false;            // handed to contrail-worker, git-style
+  bool needs_worker = false;  // handed to contrail-worker, git-style
 };
 
 // Commands of `contrail`.

@@ -22,8 +22,8 @@ struct PhaseConfig {
 struct Config {
   struct {
     int64_t seed = 0;
-    std::string name;            // default: the config file's stem
-    std::string dir = "runs";    // run directories are made in here
+    std::string name;          // default: the config file's stem
+    std::string dir = "runs";  // run directories are made in here
   } run;
   struct {
     std::string name = "ViT-B/32";
@@ -31,45 +31,45 @@ struct Config {
     std::string activation;       // "" = the model's own; "quick_gelu" | "gelu"
   } model;
   struct {
-    std::vector<std::string> train;   // tar shards, braces allowed; relative to the config file
+    std::vector<std::string> train;  // tar shards, braces allowed; relative to the config file
     std::string crop = "random-square";
-    double crop_scale_min = 0.9;      // random-resized only
-    int64_t shuffle_window = 65536;   // samples shuffled together across shards
-    int64_t workers = 1;              // decode threads a rank
-    std::string tokenizer;            // "" = the BPE merges shipped beside the program
-    std::string mean_std = "clip";    // "clip" | "half"
+    double crop_scale_min = 0.9;     // random-resized only
+    int64_t shuffle_window = 65536;  // samples shuffled together across shards
+    int64_t workers = 1;             // decode threads a rank
+    std::string tokenizer;           // "" = the BPE merges shipped beside the program
+    std::string mean_std = "clip";   // "clip" | "half"
   } data;
   struct {
     int64_t global_batch_size = 32768;
-    int64_t micro_batch_size = 0;     // 0 = auto
-    double epochs = 0;                // one of epochs | steps
+    int64_t micro_batch_size = 0;  // 0 = auto
+    double epochs = 0;             // one of epochs | steps
     int64_t steps = 0;
     double lr = 5e-4;
     int64_t warmup_steps = 2000;
     double weight_decay = 0.2;
     double beta1 = 0.9;
-    double beta2 = 0;                 // 0 = the paper's for the model family: 0.98 ViT, 0.999 RN
-    double eps = 0;                   // 0 = the paper's: 1e-6 ViT, 1e-8 RN
-    double grad_clip_norm = 0;        // 0 = off
+    double beta2 = 0;           // 0 = the paper's for the model family: 0.98 ViT, 0.999 RN
+    double eps = 0;             // 0 = the paper's: 1e-6 ViT, 1e-8 RN
+    double grad_clip_norm = 0;  // 0 = off
     double logit_scale_max = 100;
     std::string precision = "auto";
     std::string loss = "clip";
   } train;
   struct {
-    int64_t every_steps = 0;          // 0 = by minutes only
+    int64_t every_steps = 0;  // 0 = by minutes only
     double every_minutes = 5;
     int64_t keep_last = 3;
   } checkpoint;
   struct {
-    std::string zero_shot;            // data set evaluated at the end; "" = none
+    std::string zero_shot;  // data set evaluated at the end; "" = none
     int64_t batch_size = 256;
   } eval;
   struct {
     int64_t ranks = 1;
-    int64_t threads_per_rank = 0;     // 0 = cores / ranks, at least 1
-    int64_t max_restarts = 10;        // without a newly committed checkpoint in between: 3
-    double hang_seconds = 15;         // silence in a step before a rank counts as hung
-    double start_seconds = 120;       // from spawn to the first step
+    int64_t threads_per_rank = 0;  // 0 = cores / ranks, at least 1
+    int64_t max_restarts = 10;     // without a newly committed checkpoint in between: 3
+    double hang_seconds = 15;      // silence in a step before a rank counts as hung
+    double start_seconds = 120;    // from spawn to the first step
     std::string mpirun = "mpirun";
     std::vector<std::string> mpirun_args;
   } launcher;
@@ -79,13 +79,13 @@ struct Config {
   } slurm;
   struct {
     int64_t every_steps = 1;
-    double status_seconds = 10;       // a plain progress line at least this often
+    double status_seconds = 10;  // a plain progress line at least this often
   } telemetry;
   std::vector<PhaseConfig> phase;
 
   // Where each key's value came from: "default", "file.toml:12", "--set", "--ranks".
   std::map<std::string, std::string> origin;
-  std::string file;                   // the config file's path as given
+  std::string file;  // the config file's path as given
 };
 
 }  // namespace contrail
