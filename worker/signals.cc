@@ -1,0 +1,44 @@
+#include "worker/signals.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace contrail::worker {
+namespace {
+
+std::atomic<int> stop_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void OnStop(int signal) { stop_signal.store(signal, std::memory_order_relaxed); }
+
+}  // namespace
+
+void CatchStopSignals() {
+  struct sigaction action {};
+  action.sa_handler = OnStop;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigset_t stops;
+  sigemptyset(&stops);
+  for (int signal : {SIGTERM, SIGUSR1}) {
+    sigaction(signal, &action, nullptr);
+    sigaddset(&stops, signal);
+  }
+  pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
+}
+
+bool StopRequested() { return StopSignal() != 0; }
+
+int StopSignal() { return stop_signal.load(std::memory_order_relaxed); }
+
+void DieWithParent() {
+  const pid_t parent = getppid();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // The parent may have died before the call: then no signal would ever come.
+  if (getppid() != parent) raise(SIGKILL);
+}
+
+}  // namespace contrail::worker
