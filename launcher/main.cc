@@ -1,0 +1,52 @@
+// contrail: trains CLIP models on clusters and keeps the runs alive. Links no tensor library.
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "checkpoint/commands.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "configs/cli.h"
+#include "data/commands.h"
+#include "launcher/commands.h"
+#include "launcher/help.h"
+#include "monitoring/viewer/commands.h"
+
+namespace contrail {
+namespace {
+
+int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
+  const std::string& name = args.command->name;
+  const std::string group = name.substr(0, name.find(' '));
+  if (args.command->needs_worker) launcher::HandOver(words);
+  if (name == "train") return launcher::RunTrain(args);
+  if (name == "resume") return launcher::RunResume(args);
+  if (group == "data") return RunDataCommand(args);
+  if (group == "checkpoint") return RunCheckpointCommand(args);
+  if (group == "view") return RunViewCommand(args);
+  BugAt(__FILE__, __LINE__, "every command of the table is dispatched");
+}
+
+int Main(const std::vector<std::string>& words) {
+  try {
+    if (const auto help = launcher::Help(words)) {
+      std::fputs(help->c_str(), stdout);
+      return std::fflush(stdout) == 0 ? kExitDone : kExitEnvironment;
+    }
+    return Dispatch(ParseArgs(CommandTable(), words), words);
+  } catch (const Error& error) {
+    LogError(error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    LogError(std::string("E-BUG: ") + error.what());
+    return kExitBug;
+  }
+}
+
+}  // namespace
+}  // namespace contrail
+
+int main(int argc, char** argv) {
+  return contrail::Main(std::vector<std::string>(argv + 1, argv + argc));
+}
