@@ -3,7 +3,7 @@
 
 add_library(contrail_flags INTERFACE)
 target_compile_options(contrail_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers
   $<$<BOOL:${CONTRAIL_WERROR}>:-Werror>)
 if(CONTRAIL_SANITIZE)
   target_compile_options(contrail_flags INTERFACE -fsanitize=${CONTRAIL_SANITIZE} -fno-omit-frame-pointer)

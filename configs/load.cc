@@ -39,7 +39,7 @@ std::vector<std::string> AllKeys() {
   const std::string last = key.substr(key.rfind('.') + 1);
   std::string fix;
   for (const KeySpec& spec : KeyTable()) {
-    if (spec.key.substr(spec.key.rfind('.') + 1) == last) {
+    if (fix.empty() && spec.key.substr(spec.key.rfind('.') + 1) == last) {
       fix = "'" + last + "' belongs to [" + spec.key.substr(0, spec.key.rfind('.')) + "]";
     }
   }
@@ -59,7 +59,7 @@ std::vector<std::string> AllKeys() {
 
 Error TypeError(const Given& given, const std::string& got) {
   return UserError("E-CONFIG-TYPE", given.where,
-                   "'" + given.spec->key + "' is a " + given.spec->TypeName() + ", not " + got,
+                   "'" + given.spec->key + "' is " + (given.spec->TypeName() == "int" ? "an " : "a ") + given.spec->TypeName() + ", not " + got,
                    "see `contrail help config`");
 }
 

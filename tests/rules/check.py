@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Rules of the tree that a compiler does not check. Prints every breach, exits 1 on any.
+
+1. Folder dependencies: which folder may include which (docs/architecture.md).
+2. Third-party headers: torch, MPI, NCCL, CUDA and protobuf only where they belong.
+3. Messages: every id used in the code has its row in docs/troubleshooting.md, and the other way.
+4. The environment is read in one file per boundary.
+5. docs/config.md holds the table that the program prints.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+MAY_INCLUDE = {
+    "common": {"common"},
+    "configs": {"common", "configs"},
+    "data": {"common", "configs", "data"},
+    "model": {"common", "configs", "model"},
+    "checkpoint": {"common", "configs", "checkpoint"},
+    "monitoring": {"common", "configs", "monitoring"},
+    "slurm": {"common", "configs", "slurm"},
+    "eval": {"common", "configs", "data", "model", "checkpoint", "eval"},
+    "worker": {"common", "configs", "data", "model", "checkpoint", "monitoring", "eval", "worker"},
+    "launcher": {"common", "configs", "data", "checkpoint", "monitoring", "slurm", "launcher"},
+}
+TORCH = re.compile(r"<(ATen|c10|torch)/")
+MPI = re.compile(r"<mpi\.h>")
+CUDA = re.compile(r"<(cuda|nccl|cudnn|cublas)[^>]*>")
+PROTOBUF = re.compile(r"\.pb\.h|<google/protobuf")
+MAY_TORCH = ("model", "worker", "eval")
+MAY_GETENV = {
+    "common/log.cc": "NO_COLOR and TERM are the terminal's",
+    "monitoring/viewer/terminal.cc": "TERM is the terminal's",
+    "slurm/env.cc": "what Slurm tells a job",
+    "worker/comm/environment.cc": "what mpirun and srun tell a rank",
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"][^>"]+[>"])')
+ID = re.compile(r'"(E-[A-Z0-9]+(?:-[A-Z0-9]+)*)"')
+
+breaches = []
+
+
+def sources():
+    for folder in MAY_INCLUDE:
+        for path in sorted((TOP / folder).rglob("*")):
+            if path.suffix in (".h", ".cc", ".cu", ".cuh"):
+                yield folder, path
+
+
+def check_includes(folder, path, text):
+    where = path.relative_to(TOP)
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        name = match.group(1)
+        at = f"{where}:{number}"
+        first = name.strip('"<>').split("/")[0]
+        if name.startswith('"') and "/" in name and first not in MAY_INCLUDE[folder]:
+            if first in MAY_INCLUDE:
+                breaches.append(f"{at}: {folder}/ may not include {first}/")
+        if TORCH.search(name) and folder not in MAY_TORCH:
+            breaches.append(f"{at}: torch in {folder}/")
+        if "<torch/torch.h>" in name or "<torch/all.h>" in name:
+            breaches.append(f"{at}: include ATen headers, not all of torch (11 s a file)")
+        if MPI.search(name) and "worker/comm/" not in str(where):
+            breaches.append(f"{at}: MPI outside worker/comm/")
+        if CUDA.search(name) and "cuda" not in str(where):
+            breaches.append(f"{at}: CUDA outside the CUDA part")
+        if PROTOBUF.search(name) and "monitoring/wire/" not in str(where):
+            breaches.append(f"{at}: protobuf outside monitoring/wire/")
+
+
+def check_environment(path, text):
+    where = str(path.relative_to(TOP))
+    if re.search(r"\bgetenv\s*\(", text) and where not in MAY_GETENV:
+        breaches.append(f"{where}: reads the environment (allowed: {', '.join(MAY_GETENV)})")
+
+
+def check_messages(used):
+    doc = TOP / "docs/troubleshooting.md"
+    documented = set(re.findall(r"^\|\s*`?(E-[A-Z0-9-]+)`?\s*\|", doc.read_text(), re.M))
+    for name in sorted(set(used) - documented):
+        breaches.append(f"{used[name]}: {name} has no row in docs/troubleshooting.md")
+    for name in sorted(documented - set(used)):
+        breaches.append(f"docs/troubleshooting.md: {name} is used nowhere")
+
+
+def check_config_table(program):
+    printed = subprocess.run([program, "help", "config", "--markdown"], capture_output=True,
+                             text=True, check=True).stdout.strip()
+    if printed not in (TOP / "docs/config.md").read_text():
+        breaches.append("docs/config.md: not the table of `contrail help config --markdown`")
+
+
+def main():
+    used = {}
+    for folder, path in sources():
+        text = path.read_text()
+        check_includes(folder, path, text)
+        check_environment(path, text)
+        for name in ID.findall(text):
+            used.setdefault(name, path.relative_to(TOP))
+    check_messages(used)
+    if len(sys.argv) > 1:
+        check_config_table(sys.argv[1])
+    for breach in breaches:
+        print(breach)
+    print(f"{len(breaches)} breaches of the tree's rules")
+    return 1 if breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
