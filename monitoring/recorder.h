@@ -54,9 +54,11 @@ class Recorder {
     RunDir run;
     int attempt = 1;
     int node = 0;
-    uint64_t resumed_step = 0;  // steps after this one are (re)recorded by this attempt
-    std::string config_toml;    // goes into the file's first records
-    size_t queue = 4096;
+    uint64_t resumed_step = 0;       // steps after this one are (re)recorded by this attempt
+    std::string config_toml;         // goes into the file's first records
+    uint64_t total_steps = 0;        // of the whole run, for ETA; 0 = not known
+    uint64_t samples_per_epoch = 0;  // 0 = not known
+    size_t queue = 4096;         // records waiting; more are dropped and counted
   };
   // Opens telemetry/events.out.tfevents.<unix>.attempt_A.node_N. Throws EnvironmentError.
   static std::unique_ptr<Recorder> Open(const Options& options);

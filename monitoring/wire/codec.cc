@@ -1,0 +1,253 @@
+#include "monitoring/wire/codec.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "common/hash.h"
+#include "telemetry.pb.h"
+
+namespace contrail::monitor {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+constexpr int kSessionStart = 1;
+constexpr int kTensorString = 7;
+constexpr size_t kPrefix = 12;  // length and its checksum
+constexpr size_t kSuffix = 4;
+
+using Column = google::protobuf::RepeatedField<float>;
+
+// Each per-rank time with its column.
+struct ColumnSpec {
+  float StepTimes::*field;
+  const Column& (telemetry::RankTimes::*get)() const;
+  Column* (telemetry::RankTimes::*mutate)();
+};
+
+constexpr ColumnSpec kColumns[] = {
+    {&StepTimes::data_wait, &telemetry::RankTimes::data_wait,
+     &telemetry::RankTimes::mutable_data_wait},
+    {&StepTimes::forward, &telemetry::RankTimes::forward, &telemetry::RankTimes::mutable_forward},
+    {&StepTimes::feature_gather, &telemetry::RankTimes::feature_gather,
+     &telemetry::RankTimes::mutable_feature_gather},
+    {&StepTimes::loss, &telemetry::RankTimes::loss, &telemetry::RankTimes::mutable_loss},
+    {&StepTimes::backward, &telemetry::RankTimes::backward,
+     &telemetry::RankTimes::mutable_backward},
+    {&StepTimes::grad_reduce, &telemetry::RankTimes::grad_reduce,
+     &telemetry::RankTimes::mutable_grad_reduce},
+    {&StepTimes::optimizer, &telemetry::RankTimes::optimizer,
+     &telemetry::RankTimes::mutable_optimizer},
+    {&StepTimes::weight_gather, &telemetry::RankTimes::weight_gather,
+     &telemetry::RankTimes::mutable_weight_gather},
+    {&StepTimes::checkpoint_stall, &telemetry::RankTimes::checkpoint_stall,
+     &telemetry::RankTimes::mutable_checkpoint_stall},
+    {&StepTimes::total, &telemetry::RankTimes::total, &telemetry::RankTimes::mutable_total},
+};
+static_assert(sizeof(StepTimes) == std::size(kColumns) * sizeof(float));
+
+void EncodeRanks(const std::vector<StepTimes>& ranks, telemetry::RankTimes* out) {
+  out->set_count(static_cast<uint32_t>(ranks.size()));
+  for (const ColumnSpec& column : kColumns) {
+    const bool empty = std::all_of(ranks.begin(), ranks.end(), [&](const StepTimes& times) {
+      return std::bit_cast<uint32_t>(times.*column.field) == 0;
+    });
+    if (empty) continue;
+    Column* values = (out->*column.mutate)();
+    values->Reserve(static_cast<int>(ranks.size()));
+    for (const StepTimes& times : ranks) values->Add(times.*column.field);
+  }
+}
+
+std::vector<StepTimes> DecodeRanks(const telemetry::RankTimes& in) {
+  // A rank count is believed only as far as columns bear it out: a damaged count asks for nothing.
+  int longest = 0;
+  for (const ColumnSpec& column : kColumns) {
+    longest = std::max(longest, (in.*column.get)().size());
+  }
+  const size_t count = longest > 0 ? static_cast<size_t>(longest)
+                                   : std::min<size_t>(in.count(), size_t{1} << 20);
+  std::vector<StepTimes> ranks(count);
+  for (const ColumnSpec& column : kColumns) {
+    const Column& values = (in.*column.get)();
+    for (int r = 0; r < values.size(); ++r) ranks[static_cast<size_t>(r)].*column.field = values[r];
+  }
+  return ranks;
+}
+
+void EncodeHeader(const FileHeader& header, telemetry::Header* out) {
+  out->set_format(header.format);
+  out->set_attempt(header.attempt);
+  out->set_node(header.node);
+  out->set_resumed_step(header.resumed_step);
+  out->set_total_steps(header.total_steps);
+  out->set_samples_per_epoch(header.samples_per_epoch);
+  out->set_config_toml(header.config_toml);
+  out->set_continued(header.continued);
+}
+
+FileHeader DecodeHeader(const telemetry::Header& in) {
+  return {.format = in.format(),
+          .attempt = in.attempt(),
+          .node = in.node(),
+          .resumed_step = in.resumed_step(),
+          .total_steps = in.total_steps(),
+          .samples_per_epoch = in.samples_per_epoch(),
+          .config_toml = in.config_toml(),
+          .continued = in.continued()};
+}
+
+void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
+  out->set_epoch(record.epoch);
+  out->set_samples_seen(record.samples_seen);
+  out->set_loss(record.loss);
+  out->set_lr(record.lr);
+  out->set_logit_scale(record.logit_scale);
+  out->set_grad_norm(record.grad_norm);
+  out->set_accuracy_image_to_text(record.accuracy_image_to_text);
+  out->set_samples_per_second(record.samples_per_second);
+  out->set_world_size(record.world_size);
+  if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
+}
+
+StepRecord DecodeStep(const telemetry::Event& event) {
+  const telemetry::StepDetail& in = event.detail().step();
+  StepRecord record;
+  record.step = static_cast<uint64_t>(event.step());
+  record.epoch = in.epoch();
+  record.samples_seen = in.samples_seen();
+  record.wall_time = event.wall_time();
+  record.loss = in.loss();
+  record.lr = in.lr();
+  record.logit_scale = in.logit_scale();
+  record.grad_norm = in.grad_norm();
+  record.accuracy_image_to_text = in.accuracy_image_to_text();
+  record.samples_per_second = in.samples_per_second();
+  record.world_size = in.world_size();
+  record.ranks = DecodeRanks(in.ranks());
+  return record;
+}
+
+void EncodeText(const std::string& tag, const std::string& text, telemetry::Summary* out) {
+  telemetry::Summary::Value* value = out->add_value();
+  value->set_tag(tag);
+  value->mutable_metadata()->mutable_plugin_data()->set_plugin_name("text");
+  telemetry::Tensor* tensor = value->mutable_tensor();
+  tensor->set_dtype(kTensorString);
+  tensor->mutable_tensor_shape()->add_dim()->set_size(1);
+  tensor->add_string_val(text);
+}
+
+template <typename T>
+T Load(const char* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <typename T>
+void Store(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+uint32_t FrameCrc(std::string_view bytes) {
+  return MaskCrc(Crc32c(0, bytes.data(), bytes.size()));
+}
+
+bool AllZero(std::string_view bytes) {
+  return bytes.find_first_not_of('\0') == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string EncodeEvent(const TelemetryEvent& event) {
+  telemetry::Event out;
+  out.set_wall_time(event.wall_time);
+  out.set_step(static_cast<int64_t>(event.step));
+  out.set_file_version(event.file_version);
+  if (event.start) out.mutable_session_log()->set_status(kSessionStart);
+  for (const ScalarPoint& point : event.scalars) {
+    telemetry::Summary::Value* value = out.mutable_summary()->add_value();
+    value->set_tag(std::string(point.tag));
+    value->set_simple_value(point.value);
+  }
+  if (!event.text_tag.empty()) EncodeText(event.text_tag, event.text, out.mutable_summary());
+  if (event.header) EncodeHeader(*event.header, out.mutable_detail()->mutable_header());
+  if (event.step_record) EncodeStep(*event.step_record, out.mutable_detail()->mutable_step());
+  if (event.checkpoint) {
+    telemetry::CheckpointDetail* checkpoint = out.mutable_detail()->mutable_checkpoint();
+    checkpoint->set_stall_seconds(event.checkpoint->stall_seconds);
+    checkpoint->set_write_seconds(event.checkpoint->write_seconds);
+    checkpoint->set_bytes(event.checkpoint->bytes);
+  }
+  if (event.health) {
+    telemetry::Health* health = out.mutable_detail()->mutable_health();
+    health->set_dropped(event.health->dropped);
+    health->set_closed(event.health->closed);
+  }
+  return out.SerializeAsString();
+}
+
+std::optional<TelemetryEvent> DecodeEvent(std::string_view payload) {
+  telemetry::Event in;
+  if (!in.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return std::nullopt;
+  TelemetryEvent event;
+  event.wall_time = in.wall_time();
+  event.step = static_cast<uint64_t>(in.step());
+  event.file_version = in.file_version();
+  event.start = in.session_log().status() == kSessionStart;
+  const telemetry::Detail& detail = in.detail();
+  if (detail.has_header()) event.header = DecodeHeader(detail.header());
+  if (detail.has_step()) event.step_record = DecodeStep(in);
+  if (detail.has_checkpoint()) {
+    event.checkpoint = CheckpointRecord{.step = event.step,
+                                        .wall_time = event.wall_time,
+                                        .stall_seconds = detail.checkpoint().stall_seconds(),
+                                        .write_seconds = detail.checkpoint().write_seconds(),
+                                        .bytes = detail.checkpoint().bytes()};
+  }
+  if (detail.has_health()) {
+    event.health =
+        Health{.dropped = detail.health().dropped(), .closed = detail.health().closed()};
+  }
+  return event;
+}
+
+void AppendFrame(std::string& out, std::string_view payload) {
+  const uint64_t length = payload.size();
+  Store(out, length);
+  Store(out, FrameCrc({reinterpret_cast<const char*>(&length), sizeof length}));
+  out.append(payload);
+  Store(out, FrameCrc(payload));
+}
+
+FrameScan ScanFrames(std::string_view bytes) {
+  FrameScan scan;
+  while (scan.consumed < bytes.size()) {
+    const std::string_view rest = bytes.substr(scan.consumed);
+    if (rest.size() < kPrefix) {
+      scan.tail = Tail::kTorn;
+      break;
+    }
+    if (Load<uint32_t>(rest.data() + 8) != FrameCrc(rest.substr(0, 8))) {
+      scan.tail = AllZero(rest.substr(kPrefix)) ? Tail::kTorn : Tail::kCorrupt;
+      break;
+    }
+    const auto length = Load<uint64_t>(rest.data());
+    if (length > rest.size() || kPrefix + length + kSuffix > rest.size()) {
+      scan.tail = Tail::kTorn;
+      break;
+    }
+    const std::string_view payload = rest.substr(kPrefix, length);
+    if (Load<uint32_t>(rest.data() + kPrefix + length) != FrameCrc(payload)) {
+      scan.tail = AllZero(rest.substr(kPrefix + length + kSuffix)) ? Tail::kTorn : Tail::kCorrupt;
+      break;
+    }
+    scan.payloads.push_back(payload);
+    scan.consumed += kPrefix + length + kSuffix;
+  }
+  return scan;
+}
+
+}  // namespace contrail::monitor
