@@ -1,0 +1,97 @@
+#pragma once
+// The words of the format (docs/checkpoint-format.md): names of files and directories, and COMMIT,
+// the manifest that makes a step a checkpoint. COMMIT is one line of JSON and one line with its own
+// checksum; a COMMIT without a right last line is torn, and its directory is no checkpoint.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/skeleton.h"
+#include "checkpoint/state.h"
+
+namespace contrail::ckpt {
+
+inline constexpr const char* kFormatName = "contrail-checkpoint";
+inline constexpr int kFormatMajor = 1;  // raised where old readers would misread
+inline constexpr int kFormatMinor = 0;  // raised where they only miss something
+inline constexpr uint64_t kBlockBytes = 4 << 20;  // one CRC-32C each
+inline constexpr uint64_t kAlignment = 4096;
+inline constexpr const char* kCommitName = "COMMIT";
+inline constexpr const char* kIndexName = "index.h5";
+
+// One rank's part of a shard.
+struct RankPart {
+  int rank = 0;
+  std::vector<Range> ranges;
+  std::array<uint64_t, kNumKinds> offset{};  // of each dataset in the file, bytes
+  std::array<std::vector<uint32_t>, kNumKinds> block_crcs;
+  uint64_t elements() const { return NumElements(ranges); }
+};
+
+struct ShardInfo {
+  std::string file;  // name inside the step directory
+  int node = 0;
+  uint64_t file_bytes = 0;
+  uint32_t skeleton_crc = 0;  // of all bytes that are no payload
+  std::vector<RankPart> parts;
+  std::vector<Extent> Payload() const;
+};
+
+struct Manifest {
+  RunState state;
+  Layout layout;
+  uint64_t block_bytes = kBlockBytes;
+  std::vector<ShardInfo> shards;
+  uint64_t index_bytes = 0;
+  uint32_t index_crc = 0;
+  std::string lineage;
+};
+
+// What a rank tells the root: its part, and where it lies.
+struct RankReport {
+  uint64_t step = 0;
+  uint64_t attempt = 0;
+  int node = 0;
+  uint64_t file_bytes = 0;
+  uint32_t skeleton_crc = 0;  // every rank of the node has the same
+  RankPart part;
+};
+
+std::string StepName(uint64_t step);                           // "step_00001200"
+std::optional<uint64_t> ParseStepName(std::string_view name);  // exactly that form
+std::string TemporaryName(uint64_t step, uint64_t attempt, uint64_t retry);
+// The attempt in "step_00001200.tmp-3" or "step_00001200.tmp-3.1".
+std::optional<uint64_t> ParseTemporaryName(std::string_view name);
+std::string SupersededName(uint64_t step, uint64_t k);  // "step_00001200.superseded-1"
+struct Superseded {
+  uint64_t step = 0;
+  uint64_t k = 0;
+};
+std::optional<Superseded> ParseSupersededName(std::string_view name);
+inline constexpr const char* kDeletingSuffix = ".deleting";
+std::string ShardName(int node);  // "shard_00003.h5"
+
+std::string EncodeReport(const RankReport& report);
+RankReport DecodeReport(const std::string& text);  // throws E-BUG: it never was on a disk
+
+// Hash of everything a resume sees and of the checksums of all payload, so equal lineages mean
+// equal bits. Not part of it: what two attempts may differ in without training differently (attempt
+// and rank counts, nodes, config comments, file sizes).
+std::string LineageOf(const Manifest& manifest);
+
+std::string EncodeManifest(const Manifest& manifest);
+// `where` names the file in messages. Throws EnvironmentError E-CKPT-CORRUPT (torn, or not sound:
+// see CheckManifest) and UserError E-CKPT-VERSION. Unknown fields are ignored.
+Manifest DecodeManifest(const std::string& text, const std::string& where);
+// Whether text is a whole COMMIT of any version.
+bool ManifestIsWhole(const std::string& text);
+
+// "" or what is wrong: tensors with gaps, ranges that do not cover every element exactly once,
+// datasets outside their file, missing checksums.
+std::string CheckManifest(const Manifest& manifest);
+
+}  // namespace contrail::ckpt

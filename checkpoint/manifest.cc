@@ -1,0 +1,89 @@
+// Is a manifest sound? Asked before writing one and after reading one.
+#include <algorithm>
+
+#include "checkpoint/format.h"
+
+namespace contrail::ckpt {
+namespace {
+
+std::string CheckLayout(const Layout& layout) {
+  uint64_t at = 0;
+  for (const TensorInfo& tensor : layout.tensors) {
+    if (tensor.begin != at) return "tensor '" + tensor.name + "' does not follow the one before it";
+    uint64_t elements = 1;
+    for (const int64_t size : tensor.shape) {
+      if (size < 0) return "tensor '" + tensor.name + "' has a negative size";
+      elements *= static_cast<uint64_t>(size);
+    }
+    if (elements != tensor.num_elements)
+      return "tensor '" + tensor.name + "' has another shape than number of elements";
+    at += elements;
+  }
+  if (at != layout.num_elements) return "the tensors do not add up to num_elements";
+  return "";
+}
+
+std::string CheckCover(const Manifest& manifest) {
+  std::vector<Range> all;
+  for (const ShardInfo& shard : manifest.shards)
+    for (const RankPart& part : shard.parts)
+      for (const Range& range : part.ranges) {
+        if (range.begin > range.end) return "a range ends before it begins";
+        if (range.begin < range.end) all.push_back(range);
+      }
+  std::sort(all.begin(), all.end(),
+            [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  uint64_t at = 0;
+  for (const Range& range : all) {
+    if (range.begin != at)
+      return "element " + std::to_string(std::min(at, range.begin)) + " has " +
+             (range.begin > at ? "no owner" : "two owners");
+    at = range.end;
+  }
+  if (at != manifest.layout.num_elements)
+    return "the ranges end at element " + std::to_string(at) + " of " +
+           std::to_string(manifest.layout.num_elements);
+  return "";
+}
+
+std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes) {
+  // A name with a slash could lead out of the step directory.
+  if (shard.file.empty() || shard.file.find('/') != std::string::npos)
+    return "a shard has an ill-formed name";
+  for (const RankPart& part : shard.parts) {
+    const uint64_t bytes = part.elements() * sizeof(float);
+    const uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
+    for (int kind = 0; kind < kNumKinds; ++kind) {
+      const std::string name = shard.file + DatasetPath(part.rank, kind);
+      if (part.block_crcs[kind].size() != blocks) return name + " has too few or many checksums";
+      if (bytes > shard.file_bytes || part.offset[kind] > shard.file_bytes - bytes)
+        return name + " lies outside its file";
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<Extent> ShardInfo::Payload() const {
+  std::vector<Extent> payload;
+  for (const RankPart& part : parts) {
+    const uint64_t bytes = part.elements() * sizeof(float);
+    if (bytes == 0) continue;
+    for (const uint64_t begin : part.offset) payload.push_back({begin, begin + bytes});
+  }
+  return payload;
+}
+
+std::string CheckManifest(const Manifest& manifest) {
+  if (manifest.block_bytes == 0 || manifest.block_bytes % sizeof(float) != 0 ||
+      manifest.block_bytes > (1u << 30))
+    return "block_bytes is out of range";
+  if (std::string wrong = CheckLayout(manifest.layout); !wrong.empty()) return wrong;
+  if (std::string wrong = CheckCover(manifest); !wrong.empty()) return wrong;
+  for (const ShardInfo& shard : manifest.shards)
+    if (std::string wrong = CheckShard(shard, manifest.block_bytes); !wrong.empty()) return wrong;
+  return "";
+}
+
+}  // namespace contrail::ckpt

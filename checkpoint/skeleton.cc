@@ -1,0 +1,114 @@
+#include "checkpoint/skeleton.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+
+#include "checkpoint/format.h"
+#include "checkpoint/hdf5_image.h"
+#include "common/hash.h"
+
+namespace contrail::ckpt {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "payload is written as it lies in memory");
+
+std::string GroupName(int rank) {
+  char name[32];
+  std::snprintf(name, sizeof name, "rank_%05d", rank);
+  return name;
+}
+
+// Returns the offset of the payload.
+uint64_t MakePayload(hid_t group, int kind, uint64_t elements) {
+  const hsize_t size = elements;
+  const Hid space(H5Screate_simple(1, &size, nullptr), H5Sclose, "make a space");
+  const Hid create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make properties");
+  CheckHdf5(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "allocate early");
+  CheckHdf5(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "never fill");
+  CheckHdf5(H5Pset_obj_track_times(create, false), "leave time stamps out");
+  const Hid set(H5Dcreate2(group, kKindNames[kind], H5T_IEEE_F32LE, space, H5P_DEFAULT, create,
+                           H5P_DEFAULT),
+                H5Dclose, "make a dataset");
+  if (elements == 0) return 0;
+  const haddr_t offset = H5Dget_offset(set);
+  CheckHdf5(offset == HADDR_UNDEF ? -1 : 0, "place a dataset");
+  return offset;
+}
+
+void MakeRanges(hid_t group, const std::vector<Range>& ranges) {
+  std::vector<uint64_t> flat;
+  for (const Range& range : ranges) flat.insert(flat.end(), {range.begin, range.end});
+  const hsize_t size[2] = {ranges.size(), 2};
+  const Hid space(H5Screate_simple(2, size, nullptr), H5Sclose, "make a space");
+  const Hid create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make properties");
+  CheckHdf5(H5Pset_obj_track_times(create, false), "leave time stamps out");
+  const Hid set(
+      H5Dcreate2(group, "ranges", H5T_STD_U64LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,
+      "make the ranges");
+  if (flat.empty()) return;
+  CheckHdf5(H5Dwrite(set, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, flat.data()),
+            "write the ranges");
+}
+
+}  // namespace
+
+uint64_t NumElements(const std::vector<Range>& ranges) {
+  uint64_t sum = 0;
+  for (const Range& range : ranges) sum += range.end - range.begin;
+  return sum;
+}
+
+std::string DatasetPath(int rank, int kind) {
+  return "/" + GroupName(rank) + "/" + kKindNames[kind];
+}
+
+std::vector<Extent> Gaps(std::vector<Extent> payload, uint64_t file_bytes) {
+  std::sort(payload.begin(), payload.end(),
+            [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
+  std::vector<Extent> gaps;
+  uint64_t at = 0;
+  for (const Extent& extent : payload) {
+    if (extent.begin > at) gaps.push_back({at, extent.begin});
+    at = std::max(at, extent.end);
+  }
+  if (at < file_bytes) gaps.push_back({at, file_bytes});
+  return gaps;
+}
+
+Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks) {
+  Skeleton skeleton;
+  std::vector<Extent> payload;
+  // Room for all of HDF5's structures in front, so that the payload follows in one stretch.
+  const uint64_t metadata_block = 4096 + 4096 * ranks.size();
+  Hdf5Image image(kAlignment, metadata_block);
+  {
+    const Hid root(H5Gopen2(image.file(), "/", H5P_DEFAULT), H5Gclose, "open the root");
+    PutAttribute(root, "format", std::string(kFormatName));
+    PutAttribute(root, "step", step);
+    PutAttribute(root, "node", static_cast<uint64_t>(node));
+    for (const RankRanges& part : ranks) {
+      const Hid group(H5Gcreate2(root, GroupName(part.rank).c_str(), H5P_DEFAULT, H5P_DEFAULT,
+                                 H5P_DEFAULT),
+                      H5Gclose, "make a group");
+      MakeRanges(group, part.ranges);
+      const uint64_t elements = NumElements(part.ranges);
+      auto& offsets = skeleton.offsets.emplace_back();
+      for (int kind = 0; kind < kNumKinds; ++kind) {
+        offsets[kind] = MakePayload(group, kind, elements);
+        if (elements > 0)
+          payload.push_back({offsets[kind], offsets[kind] + elements * sizeof(float)});
+      }
+    }
+  }
+  image.Finish();
+  skeleton.file_bytes = image.size();
+  for (const Extent& gap : Gaps(std::move(payload), skeleton.file_bytes)) {
+    skeleton.pieces.push_back({gap.begin, image.Read(gap.begin, gap.end - gap.begin)});
+    const std::string& bytes = skeleton.pieces.back().bytes;
+    skeleton.crc = Crc32c(skeleton.crc, bytes.data(), bytes.size());
+  }
+  return skeleton;
+}
+
+}  // namespace contrail::ckpt
