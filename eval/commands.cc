@@ -1,0 +1,77 @@
+#include "eval/commands.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+
+#include "common/error.h"
+#include "common/file_system.h"
+#include "common/log.h"
+#include "common/strings.h"
+#include "eval/embed.h"
+#include "eval/zero_shot.h"
+
+namespace contrail::eval {
+namespace {
+
+constexpr int64_t kBatchSize = 256;
+
+std::string Required(const ParsedArgs& args, const std::string& option) {
+  const std::string value = args.Value(option);
+  if (value.empty()) {
+    throw UserError("E-CLI-ARGS", args.command->name, "needs " + option,
+                    "see `contrail help " + args.command->name + "`");
+  }
+  return value;
+}
+
+void SetThreads(const ParsedArgs& args) {
+  const auto cores = static_cast<long>(std::max(1u, std::thread::hardware_concurrency()));
+  at::set_num_threads(static_cast<int>(args.Int("--threads", cores, 1, 4096)));
+}
+
+// RUN/eval/zero_shot_step_00001200.json where the step belongs to a run directory.
+void KeepInRun(const ZeroShotResult& result) {
+  const std::filesystem::path step = std::filesystem::weakly_canonical(result.checkpoint);
+  const std::filesystem::path run = step.parent_path().parent_path();
+  if (step.parent_path().filename() != "checkpoints" ||
+      !std::filesystem::exists(run / "config.toml")) {
+    return;
+  }
+  FileSystem& fs = PosixFileSystem();
+  fs.MakeDir(run / "eval");
+  fs.WriteAtomically(run / "eval" / ("zero_shot_" + step.filename().string() + ".json"),
+                     ToJson(result));
+}
+
+}  // namespace
+
+int ZeroShotCommand(const ParsedArgs& args) {
+  c10::InferenceMode guard;
+  const std::string checkpoint = Required(args, "--checkpoint");
+  const std::string dataset = Required(args, "--dataset");
+  SetThreads(args);
+  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize);
+  const ZeroShotResult result = EvaluateZeroShot(*encoder, dataset);
+  KeepInRun(result);
+  std::fputs((args.Has("--json") ? ToJson(result) : ToText(result)).c_str(), stdout);
+  return kExitDone;
+}
+
+int EmbedCommand(const ParsedArgs& args) {
+  c10::InferenceMode guard;
+  const std::string checkpoint = Required(args, "--checkpoint");
+  const EmbedOptions options = {args.Value("--images"), args.Value("--texts"), args.positional[0]};
+  if (options.images.empty() && options.texts.empty()) {
+    throw UserError("E-CLI-ARGS", "embed", "needs --images or --texts",
+                    "see `contrail help embed`");
+  }
+  SetThreads(args);
+  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize);
+  const EmbedResult result = Embed(PosixFileSystem(), *encoder, options);
+  LogInfo(options.out + ": " + std::to_string(result.images) + " images, " +
+          std::to_string(result.texts) + " texts in " + HumanSeconds(result.seconds));
+  return kExitDone;
+}
+
+}  // namespace contrail::eval

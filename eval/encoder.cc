@@ -1,0 +1,61 @@
+#include "eval/encoder.h"
+
+#include "eval/weights.h"
+#include "model/registry.h"
+
+namespace contrail::eval {
+
+std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& checkpoint,
+                                       int64_t batch_size) {
+  const auto step = ckpt::StepReader::Open(fs, checkpoint);
+  model::ModelSpec spec = model::FindModel(step->state().model);
+  spec.activation = step->state().activation;
+  spec.resolution = step->state().resolution;
+  CheckModel(*step, spec, LayoutOf(model::ClipModel::Create(spec)->params()));
+  auto encoder =
+      std::make_unique<Encoder>(spec, ReadWeights(*step), data::Tokenizer::Load(), batch_size);
+  encoder->state_ = step->state();
+  encoder->directory_ = step->dir();
+  return encoder;
+}
+
+Encoder::Encoder(const model::ModelSpec& spec, at::Tensor weights,
+                 std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size)
+    : model_(model::ClipModel::Create(spec)),
+      weights_(std::move(weights)),
+      tokenizer_(std::move(tokenizer)),
+      batch_size_(batch_size) {
+  model_->Bind({ViewsOf(weights_, LayoutOf(model_->params())), {}});
+  model_->Plan(batch_size_, batch_size_ * model_->spec().text.context, /*training=*/false);
+}
+
+at::Tensor Encoder::EncodeImages(const data::Batch& batch) {
+  at::Tensor features = at::empty({batch.num_samples, spec().embed_dim}, at::kFloat);
+  const at::Tensor images =
+      at::from_blob(const_cast<uint8_t*>(batch.images.data()),
+                    {batch.num_samples, 3, batch.resolution, batch.resolution}, at::kByte);
+  model_->ForwardImages(images, features, model::Keep::kNo);
+  return features;
+}
+
+at::Tensor Encoder::EncodeTexts(const std::vector<std::string>& texts) {
+  const auto total = static_cast<int64_t>(texts.size());
+  at::Tensor features = at::empty({total, spec().embed_dim}, at::kFloat);
+  for (int64_t first = 0; first < total; first += batch_size_) {
+    const int64_t count = std::min(batch_size_, total - first);
+    std::vector<int32_t> ids;
+    std::vector<int32_t> offsets = {0};
+    for (int64_t i = first; i < first + count; ++i) {
+      const std::vector<int32_t> tokens = tokenizer_->Encode(texts[i]);
+      ids.insert(ids.end(), tokens.begin(), tokens.end());
+      offsets.push_back(static_cast<int32_t>(ids.size()));
+    }
+    const model::TextBatch batch = {
+        at::from_blob(ids.data(), {static_cast<int64_t>(ids.size())}, at::kInt),
+        at::from_blob(offsets.data(), {static_cast<int64_t>(offsets.size())}, at::kInt)};
+    model_->ForwardTexts(batch, features.narrow(0, first, count), model::Keep::kNo);
+  }
+  return features;
+}
+
+}  // namespace contrail::eval

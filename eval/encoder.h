@@ -1,0 +1,47 @@
+#pragma once
+// A trained model that turns images and texts into unit-norm features.
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/load.h"
+#include "data/batch.h"
+#include "data/tokenizer.h"
+#include "model/clip.h"
+
+namespace contrail::eval {
+
+class Encoder {
+ public:
+  // `checkpoint`: a committed step or a run directory (its newest step). Throws as
+  // ckpt::StepReader::Open, and E-MODEL-NAME, E-CKPT-MODEL.
+  static std::unique_ptr<Encoder> Open(const FileSystem& fs, const std::string& checkpoint,
+                                       int64_t batch_size);
+  // From weights in memory, fp32 [number of parameters], in the model's order.
+  Encoder(const model::ModelSpec& spec, at::Tensor weights,
+          std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size);
+
+  const model::ModelSpec& spec() const { return model_->spec(); }
+  const data::Tokenizer& tokenizer() const { return *tokenizer_; }
+  int64_t batch_size() const { return batch_size_; }
+  const ckpt::RunState& state() const { return state_; }       // empty when made from memory
+  const std::string& directory() const { return directory_; }  // of the step
+
+  // At most batch_size() images -> [n, D].
+  at::Tensor EncodeImages(const data::Batch& batch);
+  // Any number of texts -> [n, D].
+  at::Tensor EncodeTexts(const std::vector<std::string>& texts);
+
+ private:
+  std::unique_ptr<model::ClipModel> model_;
+  at::Tensor weights_;
+  std::shared_ptr<const data::Tokenizer> tokenizer_;
+  int64_t batch_size_;
+  ckpt::RunState state_;
+  std::string directory_;
+};
+
+}  // namespace contrail::eval

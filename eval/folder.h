@@ -1,0 +1,15 @@
+#pragma once
+// A folder of image files as a data set, for `contrail embed --images DIR`.
+
+#include <memory>
+#include <string>
+
+#include "data/dataset.h"
+
+namespace contrail::eval {
+
+// Every .jpg .jpeg .png below `dir`, sorted by path; keys are paths relative to `dir`. Throws
+// UserError E-DATA-MISSING where there is none.
+std::shared_ptr<const data::Dataset> OpenFolder(const std::string& dir);
+
+}  // namespace contrail::eval

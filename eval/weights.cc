@@ -1,0 +1,76 @@
+#include "eval/weights.h"
+
+#include "common/error.h"
+
+namespace contrail::eval {
+namespace {
+
+std::string Describe(const ckpt::TensorInfo& tensor) {
+  std::string text = "'" + tensor.name + "' [";
+  for (size_t i = 0; i < tensor.shape.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(tensor.shape[i]);
+  }
+  return text + "]";
+}
+
+// What first differs between two layouts, or "".
+std::string FirstDifference(const ckpt::Layout& has, const ckpt::Layout& wants) {
+  const size_t common = std::min(has.tensors.size(), wants.tensors.size());
+  for (size_t i = 0; i < common; ++i) {
+    const auto& a = has.tensors[i];
+    const auto& b = wants.tensors[i];
+    if (a.name != b.name || a.shape != b.shape) {
+      return "it has " + Describe(a) + " where the model has " + Describe(b);
+    }
+  }
+  if (has.tensors.size() > common) return "it has " + Describe(has.tensors[common]) + " besides";
+  if (wants.tensors.size() > common) return "it has no " + Describe(wants.tensors[common]);
+  return "";
+}
+
+}  // namespace
+
+ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params) {
+  ckpt::Layout layout;
+  for (const model::ParamSpec& param : params) {
+    const auto size = static_cast<uint64_t>(model::NumElements(param));
+    layout.tensors.push_back({param.name, param.shape, layout.num_elements, size});
+    layout.num_elements += size;
+  }
+  return layout;
+}
+
+void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                const ckpt::Layout& layout) {
+  const ckpt::RunState& state = step.state();
+  const auto fail = [&](const std::string& what) {
+    throw UserError("E-CKPT-MODEL", step.dir(), "is a checkpoint of another model: " + what,
+                    "set model.name and model.activation as it was trained, or choose another "
+                    "checkpoint");
+  };
+  if (state.model != spec.name) fail("it holds " + state.model + ", asked for " + spec.name);
+  if (state.activation != spec.activation) {
+    fail("it was trained with " + state.activation + ", asked for " + spec.activation);
+  }
+  const std::string difference = FirstDifference(step.layout(), layout);
+  if (!difference.empty()) fail(difference);
+}
+
+at::Tensor ReadWeights(const ckpt::StepReader& step) {
+  const uint64_t size = step.layout().num_elements;
+  at::Tensor flat = at::empty({static_cast<int64_t>(size)}, at::kFloat);
+  step.Read(0, {0, size}, flat.mutable_data_ptr<float>());
+  return flat;
+}
+
+std::vector<at::Tensor> ViewsOf(const at::Tensor& flat, const ckpt::Layout& layout) {
+  std::vector<at::Tensor> views;
+  for (const ckpt::TensorInfo& tensor : layout.tensors) {
+    views.push_back(flat.narrow(0, static_cast<int64_t>(tensor.begin),
+                                static_cast<int64_t>(tensor.num_elements))
+                        .view(tensor.shape));
+  }
+  return views;
+}
+
+}  // namespace contrail::eval

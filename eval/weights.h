@@ -1,0 +1,28 @@
+#pragma once
+// Weights of a model from a committed step.
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "checkpoint/load.h"
+#include "model/clip.h"
+
+namespace contrail::eval {
+
+// A model's parameters as a checkpoint lays them out: concatenated in order, no padding.
+ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params);
+
+// Throws UserError E-CKPT-MODEL where the step holds another model, activation or set of tensors
+// than `spec`/`layout`; names the first tensors that differ.
+void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                const ckpt::Layout& layout);
+
+// All weights of the step, fp32 [layout.num_elements].
+at::Tensor ReadWeights(const ckpt::StepReader& step);
+
+// Views into `flat` (as ReadWeights returns it), one a parameter.
+std::vector<at::Tensor> ViewsOf(const at::Tensor& flat, const ckpt::Layout& layout);
+
+}  // namespace contrail::eval

@@ -1,0 +1,42 @@
+#pragma once
+// The pulse: one small all-gather in every step. It carries what ranks must agree on before the
+// optimizer runs (gradient norm, stop requests, the state of a running save) and brings back the
+// times of the step before, from which stragglers are told.
+
+#include <cstdint>
+#include <vector>
+
+#include "monitoring/recorder.h"
+#include "worker/comm/comm.h"
+
+namespace contrail::worker {
+
+enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed };
+
+// What one rank says.
+struct Pulse {
+  double grad_norm_squared = 0;  // of own slices
+  bool stop = false;             // this process was asked to stop
+  SaveStatus save = SaveStatus::kIdle;
+  bool save_now = false;        // rank 0: its clock says it is time
+  bool commit_running = false;  // rank 0
+  uint64_t committed_step = 0;  // rank 0: newest step committed by this attempt
+  int failed_saves = 0;         // rank 0: saves that failed in a row
+  monitor::StepTimes times;     // of the previous step
+};
+
+// What all of them know afterwards: the same on every rank.
+struct Verdict {
+  double grad_norm = 0;
+  bool stop = false;
+  bool all_written = false;  // every rank's part is written or has failed
+  bool save_now = false;
+  bool commit_running = false;
+  uint64_t committed_step = 0;
+  int failed_saves = 0;
+  std::vector<monitor::StepTimes> times;  // rank order
+};
+
+Verdict Exchange(Comm& comm, const Pulse& own);
+
+}  // namespace contrail::worker
