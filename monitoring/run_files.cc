@@ -1,0 +1,72 @@
+#include "monitoring/run_files.h"
+
+#include "monitoring/json_fields.h"
+
+namespace contrail::monitor {
+
+void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs) {
+  const nlohmann::json object = {{"attempt", lease.attempt},
+                                 {"pid", lease.pid},
+                                 {"host", lease.host},
+                                 {"time", lease.time},
+                                 {"state", lease.state},
+                                 {"job", lease.job}};
+  fs.WriteAtomically(run.Lease(), DumpLine(object) + "\n");
+}
+
+std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
+  const auto object = ReadJsonObject(fs, run.Lease());
+  if (!object) return std::nullopt;
+  Lease lease;
+  lease.attempt = Field(*object, "attempt", 0);
+  lease.pid = Field(*object, "pid", 0);
+  lease.host = Field<std::string>(*object, "host", "");
+  lease.time = Field(*object, "time", 0.0);
+  lease.state = Field<std::string>(*object, "state", "");
+  lease.job = Field<std::string>(*object, "job", "");
+  return lease;
+}
+
+void WriteSummary(const RunDir& run, const Summary& summary, FileSystem& fs) {
+  nlohmann::json eval = nlohmann::json::parse(summary.eval, nullptr, false);
+  if (!eval.is_object()) eval = nlohmann::json::object();
+  const nlohmann::json object = {{"state", summary.state},
+                                 {"steps", summary.steps},
+                                 {"samples_seen", summary.samples_seen},
+                                 {"final_loss", summary.final_loss},
+                                 {"attempts", summary.attempts},
+                                 {"incidents", summary.incidents},
+                                 {"wall_seconds", summary.wall_seconds},
+                                 {"train_seconds", summary.train_seconds},
+                                 {"samples_per_second", summary.samples_per_second},
+                                 {"checkpoints", summary.checkpoints},
+                                 {"eval", eval},
+                                 {"time", summary.time},
+                                 {"message", summary.message}};
+  fs.WriteAtomically(run.Summary(),
+                     object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+std::optional<Summary> ReadSummary(const RunDir& run, const FileSystem& fs) {
+  const auto object = ReadJsonObject(fs, run.Summary());
+  if (!object) return std::nullopt;
+  Summary summary;
+  summary.state = Field<std::string>(*object, "state", "");
+  summary.steps = Field<uint64_t>(*object, "steps", 0);
+  summary.samples_seen = Field<uint64_t>(*object, "samples_seen", 0);
+  summary.final_loss = Field(*object, "final_loss", summary.final_loss);
+  summary.attempts = Field(*object, "attempts", 0);
+  summary.incidents = Field(*object, "incidents", 0);
+  summary.wall_seconds = Field(*object, "wall_seconds", 0.0);
+  summary.train_seconds = Field(*object, "train_seconds", 0.0);
+  summary.samples_per_second = Field(*object, "samples_per_second", 0.0);
+  summary.checkpoints = Field(*object, "checkpoints", 0);
+  if (const auto eval = object->find("eval"); eval != object->end() && eval->is_object()) {
+    summary.eval = DumpLine(*eval);
+  }
+  summary.time = Field(*object, "time", 0.0);
+  summary.message = Field<std::string>(*object, "message", "");
+  return summary;
+}
+
+}  // namespace contrail::monitor

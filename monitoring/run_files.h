@@ -1,0 +1,48 @@
+#pragma once
+// lease.json and summary.json: written by the launcher, read by launcher and viewer.
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "common/file_system.h"
+#include "monitoring/run_dir.h"
+
+namespace contrail::monitor {
+
+// Who may write into the run: the launcher with the highest attempt. Renewed by its holder every
+// few seconds, so that a stale one can be told from a live one on another host.
+struct Lease {
+  int attempt = 0;
+  int pid = 0;        // of the launcher
+  std::string host;   // where that pid means something
+  double time = 0;    // Unix seconds of the last renewal
+  std::string state;  // "running" | "restarting" | "released"
+  std::string job;    // scheduler's job id, empty outside of one: a requeued job knows its own run
+};
+
+// Written once, when the run ends (and replaced when a resumed run ends again).
+struct Summary {
+  std::string state;  // "done" | "stopped" | "gave_up" | "failed"
+  uint64_t steps = 0;
+  uint64_t samples_seen = 0;
+  double final_loss = std::numeric_limits<double>::quiet_NaN();
+  int attempts = 0;
+  int incidents = 0;
+  double wall_seconds = 0;
+  double train_seconds = 0;
+  double samples_per_second = 0;
+  int checkpoints = 0;
+  std::string eval = "{}";  // a JSON object: results of evaluations at the end
+  double time = 0;          // Unix seconds of writing
+  std::string message;      // the last error line where the run did not end well
+};
+
+void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs = PosixFileSystem());
+std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs = PosixFileSystem());
+
+void WriteSummary(const RunDir& run, const Summary& summary, FileSystem& fs = PosixFileSystem());
+std::optional<Summary> ReadSummary(const RunDir& run, const FileSystem& fs = PosixFileSystem());
+
+}  // namespace contrail::monitor
