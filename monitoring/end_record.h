@@ -3,9 +3,12 @@
 // and srun carry no truth; a rank without a record died without being able to speak.
 
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "common/file_system.h"
 #include "monitoring/run_dir.h"
 
 namespace contrail::monitor {
@@ -15,15 +18,32 @@ struct EndRecord {
   int rank = 0;
   std::string host;
   int pid = 0;
-  std::string outcome;     // "done" | "stopped" | "user_error" | "environment_error" | "bug"
-  uint64_t step = 0;       // last finished step
-  uint64_t collective = 0; // last collective entered: orders first causes before victims
-  std::string error_id;    // "E-DATA-IMAGE"; empty when done or stopped
-  std::string message;     // the whole line
-  double time = 0;         // seconds since the Unix epoch
+  std::string outcome;      // a name of Outcomes()
+  uint64_t step = 0;        // last finished step
+  uint64_t collective = 0;  // last collective entered: orders first causes before victims
+  std::string error_id;     // "E-DATA-IMAGE"; empty when done or stopped
+  std::string message;      // the whole line
+  double time = 0;          // seconds since the Unix epoch
 };
 
-void WriteEndRecord(const RunDir& run, const EndRecord& record);
-std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank);
+// The outcome table.
+struct Outcome {
+  const char* name;     // "done" | "stopped" | "user_error" | "environment_error" | "bug"
+  int exit_code;        // of a program that ends this way
+  const char* meaning;  // one sentence for people
+};
+const std::vector<Outcome>& Outcomes();
+// The exit code of an outcome; kExitBug for a name that is not in the table.
+int OutcomeExitCode(const std::string& name);
+
+// Fills outcome, error_id and message from a caught exception; std::bad_alloc is an
+// environment_error (E-MEMORY), other foreign exceptions are bugs.
+void DescribeFailure(const std::exception& error, EndRecord& record);
+
+// Makes the attempt's directory where needed; readers see a whole record or none.
+void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs = PosixFileSystem());
+// nullopt where the rank left none (or a damaged one).
+std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
+                                       const FileSystem& fs = PosixFileSystem());
 
 }  // namespace contrail::monitor

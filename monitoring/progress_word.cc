@@ -23,12 +23,18 @@ Error Fail(const std::string& path, const std::string& doing) {
 
 const char* PhaseName(Phase phase) {
   switch (phase) {
-    case Phase::kAbsent: return "absent";
-    case Phase::kStarting: return "starting";
-    case Phase::kTraining: return "training";
-    case Phase::kSaving: return "saving";
-    case Phase::kDone: return "done";
-    case Phase::kFailed: return "failed";
+    case Phase::kAbsent:
+      return "absent";
+    case Phase::kStarting:
+      return "starting";
+    case Phase::kTraining:
+      return "training";
+    case Phase::kSaving:
+      return "saving";
+    case Phase::kDone:
+      return "done";
+    case Phase::kFailed:
+      return "failed";
   }
   return "unknown";
 }

@@ -13,27 +13,27 @@
 namespace contrail::monitor {
 
 enum class Phase : uint32_t {
-  kAbsent = 0,   // the rank has not mapped its word yet
-  kStarting,     // MPI, config, data index, checkpoint load
-  kTraining,     // steps
-  kSaving,       // waiting for a checkpoint at the end or on request
+  kAbsent = 0,  // the rank has not mapped its word yet
+  kStarting,    // MPI, config, data index, checkpoint load
+  kTraining,    // steps
+  kSaving,      // waiting for a checkpoint at the end or on request
   kDone,
   kFailed,
 };
 const char* PhaseName(Phase phase);
 
 struct alignas(128) ProgressWord {
-  std::atomic<uint32_t> phase;            // Phase
+  std::atomic<uint32_t> phase;  // Phase
   std::atomic<int32_t> pid;
   std::atomic<uint64_t> step;             // last finished step (0 = none in this run)
   std::atomic<uint64_t> collective;       // sequence number of the last collective *entered*
   std::atomic<uint64_t> collective_done;  // ... and of the last one left
   std::atomic<double> time;               // CLOCK_MONOTONIC of the last change
   std::atomic<double> loss;
-  std::atomic<double> samples_per_second; // of the whole job
-  std::atomic<uint64_t> committed_step;   // last committed checkpoint
+  std::atomic<double> samples_per_second;  // of the whole job
+  std::atomic<uint64_t> committed_step;    // last committed checkpoint
   std::atomic<uint64_t> total_steps;
-  std::atomic<int32_t> rank;              // -1 until mapped
+  std::atomic<int32_t> rank;  // -1 until mapped
 };
 static_assert(sizeof(ProgressWord) == 128);
 
@@ -43,7 +43,7 @@ class ProgressBoard {
   // Maps (creating if needed) the board file. Throws EnvironmentError E-PROGRESS.
   static std::unique_ptr<ProgressBoard> Map(const std::string& path);
   ~ProgressBoard();
-  ProgressWord& word(int local_rank);              // local_rank in [0, kMaxLocalRanks)
+  ProgressWord& word(int local_rank);  // local_rank in [0, kMaxLocalRanks)
   const ProgressWord& word(int local_rank) const;
 
  private:

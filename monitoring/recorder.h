@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/file_system.h"
 #include "monitoring/run_dir.h"
 
 namespace contrail::monitor {
@@ -15,10 +16,10 @@ namespace contrail::monitor {
 struct StepTimes {
   float data_wait = 0;
   float forward = 0;
-  float feature_gather = 0;   // includes waiting for the last rank
+  float feature_gather = 0;  // includes waiting for the last rank
   float loss = 0;
   float backward = 0;
-  float grad_reduce = 0;      // exposed part
+  float grad_reduce = 0;  // exposed part
   float optimizer = 0;
   float weight_gather = 0;
   float checkpoint_stall = 0;
@@ -26,13 +27,13 @@ struct StepTimes {
 };
 
 struct StepRecord {
-  uint64_t step = 0;           // 1 = the first step of the run
+  uint64_t step = 0;  // 1 = the first step of the run
   uint64_t epoch = 0;
-  uint64_t samples_seen = 0;   // after this step
-  double wall_time = 0;        // Unix seconds at the end of the step
-  double loss = 0;             // global mean, exact
+  uint64_t samples_seen = 0;  // after this step
+  double wall_time = 0;       // Unix seconds at the end of the step
+  double loss = 0;            // global mean, exact
   double lr = 0;
-  double logit_scale = 0;      // exp'd
+  double logit_scale = 0;  // exp'd
   double grad_norm = 0;
   double accuracy_image_to_text = 0;  // in-batch top-1, 0..1; NaN where not computed
   double samples_per_second = 0;
@@ -56,12 +57,16 @@ class Recorder {
     int node = 0;
     uint64_t resumed_step = 0;       // steps after this one are (re)recorded by this attempt
     std::string config_toml;         // goes into the file's first records
-    uint64_t total_steps = 0;        // of the whole run, for ETA; 0 = not known
+    uint64_t total_steps = 0;        // of the whole run, for the viewer's ETA; 0 = not known
     uint64_t samples_per_epoch = 0;  // 0 = not known
-    size_t queue = 4096;         // records waiting; more are dropped and counted
+    size_t queue = 4096;             // records waiting; one more is dropped and counted
+    double reopen_seconds = 10;      // after a failed write, until a new file is tried
   };
-  // Opens telemetry/events.out.tfevents.<unix>.attempt_A.node_N. Throws EnvironmentError.
-  static std::unique_ptr<Recorder> Open(const Options& options);
+  // Opens telemetry/events.out.tfevents.<unix>.attempt_A.node_0; on other nodes
+  // telemetry/records.<unix>.attempt_A.node_N, which TensorBoard does not take for a second copy of
+  // the run. Throws EnvironmentError. Later failures (a full disk) never reach the caller: they are
+  // logged once, counted as dropped, and a new file is tried from time to time.
+  static std::unique_ptr<Recorder> Open(const Options& options, FileSystem& fs = PosixFileSystem());
   virtual ~Recorder() = default;  // drains, flushes, fsyncs
   virtual void Record(const StepRecord& record) = 0;
   virtual void Record(const CheckpointRecord& record) = 0;

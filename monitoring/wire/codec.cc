@@ -66,8 +66,8 @@ std::vector<StepTimes> DecodeRanks(const telemetry::RankTimes& in) {
   for (const ColumnSpec& column : kColumns) {
     longest = std::max(longest, (in.*column.get)().size());
   }
-  const size_t count = longest > 0 ? static_cast<size_t>(longest)
-                                   : std::min<size_t>(in.count(), size_t{1} << 20);
+  const size_t count =
+      longest > 0 ? static_cast<size_t>(longest) : std::min<size_t>(in.count(), size_t{1} << 20);
   std::vector<StepTimes> ranks(count);
   for (const ColumnSpec& column : kColumns) {
     const Column& values = (in.*column.get)();
@@ -151,9 +151,7 @@ void Store(std::string& out, T value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-uint32_t FrameCrc(std::string_view bytes) {
-  return MaskCrc(Crc32c(0, bytes.data(), bytes.size()));
-}
+uint32_t FrameCrc(std::string_view bytes) { return MaskCrc(Crc32c(0, bytes.data(), bytes.size())); }
 
 bool AllZero(std::string_view bytes) {
   return bytes.find_first_not_of('\0') == std::string_view::npos;
@@ -208,8 +206,7 @@ std::optional<TelemetryEvent> DecodeEvent(std::string_view payload) {
                                         .bytes = detail.checkpoint().bytes()};
   }
   if (detail.has_health()) {
-    event.health =
-        Health{.dropped = detail.health().dropped(), .closed = detail.health().closed()};
+    event.health = Health{.dropped = detail.health().dropped(), .closed = detail.health().closed()};
   }
   return event;
 }

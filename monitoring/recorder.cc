@@ -1,0 +1,253 @@
+#include "monitoring/recorder.h"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/file_system.h"
+#include "common/log.h"
+#include "monitoring/metrics.h"
+#include "monitoring/wire/codec.h"
+
+namespace contrail::monitor {
+namespace {
+
+using std::chrono::steady_clock;
+constexpr auto kBatchPeriod = std::chrono::milliseconds(500);
+
+using Item = std::variant<StepRecord, CheckpointRecord>;
+
+// TensorBoard reads the files of a directory in the order of their names: ours must not sort
+// before one that is already there, even if this node's clock is behind.
+long NextStamp(const FileSystem& fs, const RunDir& run) {
+  long stamp = static_cast<long>(SystemClock().Now());
+  for (const std::string& name : fs.List(run.Telemetry())) {
+    for (const char* prefix : {"events.out.tfevents.", "records."}) {
+      const size_t length = std::char_traits<char>::length(prefix);
+      if (name.compare(0, length, prefix) != 0) continue;
+      long taken = 0;
+      std::from_chars(name.data() + length, name.data() + name.size(), taken);
+      stamp = std::max(stamp, taken + 1);
+    }
+  }
+  return stamp;
+}
+
+class FileRecorder : public Recorder {
+ public:
+  FileRecorder(const Options& options, FileSystem& fs) : options_(options), fs_(fs) {
+    fs_.MakeDirs(options_.run.Telemetry());
+    OpenFile(/*continued=*/false);
+    queue_.reserve(options_.queue);
+    batch_.reserve(options_.queue);
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~FileRecorder() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+
+  void Record(const StepRecord& record) override { Push(record); }
+  void Record(const CheckpointRecord& record) override { Push(record); }
+  uint64_t dropped() const override { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  template <typename T>
+  void Push(const T& record) {
+    bool half_full = false;
+    {
+      const std::lock_guard lock(mutex_);  // held elsewhere only to swap two vectors
+      if (queue_.size() >= options_.queue) {
+        dropped_.fetch_add(1, std::memory_order_relaxed);
+        return;
+      }
+      queue_.emplace_back(record);
+      half_full = queue_.size() == (options_.queue + 1) / 2;
+    }
+    if (half_full) wake_.notify_one();
+  }
+
+  void Run() {
+    bool last = false;
+    while (!last) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait_for(lock, kBatchPeriod,
+                       [this] { return stopping_ || queue_.size() >= (options_.queue + 1) / 2; });
+        last = stopping_;
+        std::swap(queue_, batch_);
+      }
+      WriteBatch(last);
+      batch_.clear();
+    }
+  }
+
+  void WriteBatch(bool last) {
+    bytes_.clear();
+    for (const Item& item : batch_) {
+      std::visit([this](const auto& record) { Append(EventOf(record)); }, item);
+    }
+    if (last || reported_drops_ != dropped()) {
+      TelemetryEvent event;
+      event.wall_time = SystemClock().Now();
+      event.step = last_step_;
+      event.health = Health{.dropped = dropped(), .closed = last};
+      Append(event);
+    }
+    if (bytes_.empty()) return;
+    try {
+      if (!file_) Reopen();
+      if (file_) {
+        file_->PWrite(bytes_.data(), bytes_.size(), offset_);
+        offset_ += bytes_.size();
+        reported_drops_ = dropped();
+        if (last) CloseFile();
+        return;
+      }
+    } catch (const Error& error) {
+      // The file's bytes are in doubt; the next one goes on. Training does not stop for telemetry.
+      if (!complained_) {
+        LogWarning(std::string("telemetry is being lost, training goes on: ") + error.what());
+      }
+      complained_ = true;
+      file_.reset();
+      next_reopen_ = steady_clock::now() + reopen_period_;
+    }
+    dropped_.fetch_add(batch_.size(), std::memory_order_relaxed);
+  }
+
+  void Reopen() {
+    if (steady_clock::now() < next_reopen_) return;
+    next_reopen_ = steady_clock::now() + reopen_period_;
+    std::string pending = std::move(bytes_);
+    OpenFile(/*continued=*/true);
+    bytes_ = std::move(pending);
+    complained_ = false;
+  }
+
+  void OpenFile(bool continued) {
+    const char* prefix = options_.node == 0 ? "events.out.tfevents" : "records";
+    char name[128];
+    std::snprintf(name, sizeof name, "/%s.%ld.attempt_%d.node_%d", prefix,
+                  NextStamp(fs_, options_.run), options_.attempt, options_.node);
+    file_ = fs_.Open(options_.run.Telemetry() + name, FileSystem::Mode::kExclusive);
+    offset_ = 0;
+    bytes_.clear();
+    AppendOpening(continued);
+    file_->PWrite(bytes_.data(), bytes_.size(), 0);
+    offset_ = bytes_.size();
+    bytes_.clear();
+    fs_.SyncDir(options_.run.Telemetry());
+  }
+
+  void AppendOpening(bool continued) {
+    TelemetryEvent version;
+    version.wall_time = SystemClock().Now();
+    version.file_version = "brain.Event:2";
+    Append(version);
+    // Before the points and before the text, so that neither is purged by it.
+    if (!continued && (options_.attempt > 1 || options_.resumed_step > 0)) {
+      TelemetryEvent start;
+      start.wall_time = version.wall_time;
+      start.step = options_.resumed_step + 1;
+      start.start = true;
+      Append(start);
+    }
+    TelemetryEvent header;
+    header.wall_time = version.wall_time;
+    header.step = options_.resumed_step;
+    header.header = FileHeader{.attempt = options_.attempt,
+                               .node = options_.node,
+                               .resumed_step = options_.resumed_step,
+                               .total_steps = options_.total_steps,
+                               .samples_per_epoch = options_.samples_per_epoch,
+                               .config_toml = options_.config_toml,
+                               .continued = continued};
+    if (!continued && options_.node == 0) {
+      header.text_tag = "config";
+      header.text = "```toml\n" + options_.config_toml + "\n```";
+    }
+    Append(header);
+  }
+
+  TelemetryEvent EventOf(const StepRecord& record) {
+    TelemetryEvent event;
+    event.wall_time = record.wall_time;
+    event.step = last_step_ = record.step;
+    event.step_record = record;
+    if (options_.node != 0) return event;
+    const StepRow row = Summarize(record);
+    for (const Metric& metric : Metrics()) {
+      if (!metric.tensorboard || metric.of_step == nullptr) continue;
+      const double value = metric.of_step(row, metric.phase);
+      if (metric.nan_is_missing && value != value) continue;
+      event.scalars.push_back({metric.name, static_cast<float>(value)});
+    }
+    return event;
+  }
+
+  TelemetryEvent EventOf(const CheckpointRecord& record) {
+    TelemetryEvent event;
+    event.wall_time = record.wall_time;
+    event.step = record.step;
+    event.checkpoint = record;
+    if (options_.node != 0) return event;
+    for (const Metric& metric : Metrics()) {
+      if (!metric.tensorboard || metric.of_checkpoint == nullptr) continue;
+      event.scalars.push_back({metric.name, static_cast<float>(metric.of_checkpoint(record))});
+    }
+    return event;
+  }
+
+  void Append(const TelemetryEvent& event) { AppendFrame(bytes_, EncodeEvent(event)); }
+
+  void CloseFile() {
+    file_->Sync();
+    file_->Close();
+    file_.reset();
+  }
+
+  const Options options_;
+  FileSystem& fs_;
+  const steady_clock::duration reopen_period_ = std::chrono::duration_cast<steady_clock::duration>(
+      std::chrono::duration<double>(options_.reopen_seconds));
+  std::atomic<uint64_t> dropped_{0};
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Item> queue_;  // guarded by mutex_
+  bool stopping_ = false;    // guarded by mutex_
+
+  // The background thread's own.
+  std::vector<Item> batch_;
+  std::unique_ptr<WritableFile> file_;
+  uint64_t offset_ = 0;
+  std::string bytes_;
+  uint64_t last_step_ = 0;
+  uint64_t reported_drops_ = 0;
+  bool complained_ = false;
+  steady_clock::time_point next_reopen_{};
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Recorder> Recorder::Open(const Options& options, FileSystem& fs) {
+  return std::make_unique<FileRecorder>(options, fs);
+}
+
+}  // namespace contrail::monitor

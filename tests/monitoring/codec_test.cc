@@ -1,0 +1,168 @@
+#include "monitoring/wire/codec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "tests/monitoring/testing.h"
+
+namespace contrail::monitor {
+namespace {
+
+TelemetryEvent StepEvent(const StepRecord& record) {
+  TelemetryEvent event;
+  event.wall_time = record.wall_time;
+  event.step = record.step;
+  event.step_record = record;
+  event.scalars = {{"loss", static_cast<float>(record.loss)}};
+  return event;
+}
+
+void ExpectSameBits(double a, double b) { EXPECT_EQ(std::memcmp(&a, &b, sizeof a), 0) << a << b; }
+
+TEST(CodecTest, StepRecordsSurviveExactly) {
+  StepRecord record = MakeStep(1234, 3);
+  record.loss = 0.1 + 0.2;
+  record.lr = std::numeric_limits<double>::denorm_min();
+  record.logit_scale = -0.0;
+  record.grad_norm = std::numeric_limits<double>::infinity();
+  record.accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
+  record.samples_seen = std::numeric_limits<uint64_t>::max();
+  record.ranks[1].checkpoint_stall = 0.25f;
+  const auto event = DecodeEvent(EncodeEvent(StepEvent(record)));
+  ASSERT_TRUE(event && event->step_record);
+  const StepRecord& back = *event->step_record;
+  EXPECT_EQ(back.step, record.step);
+  EXPECT_EQ(back.epoch, record.epoch);
+  EXPECT_EQ(back.samples_seen, record.samples_seen);
+  EXPECT_EQ(back.world_size, record.world_size);
+  ExpectSameBits(back.wall_time, record.wall_time);
+  ExpectSameBits(back.loss, record.loss);
+  ExpectSameBits(back.lr, record.lr);
+  ExpectSameBits(back.logit_scale, record.logit_scale);
+  ExpectSameBits(back.grad_norm, record.grad_norm);
+  ExpectSameBits(back.accuracy_image_to_text, record.accuracy_image_to_text);
+  ExpectSameBits(back.samples_per_second, record.samples_per_second);
+  ASSERT_EQ(back.ranks.size(), record.ranks.size());
+  for (size_t r = 0; r < back.ranks.size(); ++r) {
+    EXPECT_EQ(std::memcmp(&back.ranks[r], &record.ranks[r], sizeof(StepTimes)), 0) << r;
+  }
+}
+
+TEST(CodecTest, OtherRecordsSurvive) {
+  TelemetryEvent event;
+  event.wall_time = 1.5;
+  event.step = 40;
+  event.checkpoint = CheckpointRecord{
+      .step = 40, .wall_time = 1.5, .stall_seconds = 0.01, .write_seconds = 3.7, .bytes = 1 << 30};
+  event.header = FileHeader{.attempt = 3,
+                            .node = 2,
+                            .resumed_step = 39,
+                            .total_steps = 400,
+                            .samples_per_epoch = 60000,
+                            .config_toml = "[run]\nseed = 1\n",
+                            .continued = true};
+  event.health = Health{.dropped = 5, .closed = true};
+  event.start = true;
+  event.file_version = "brain.Event:2";
+  const auto back = DecodeEvent(EncodeEvent(event));
+  ASSERT_TRUE(back && back->checkpoint && back->header && back->health);
+  EXPECT_EQ(back->checkpoint->step, 40u);
+  EXPECT_EQ(back->checkpoint->wall_time, 1.5);
+  EXPECT_EQ(back->checkpoint->stall_seconds, 0.01);
+  EXPECT_EQ(back->checkpoint->write_seconds, 3.7);
+  EXPECT_EQ(back->checkpoint->bytes, 1u << 30);
+  EXPECT_EQ(back->header->attempt, 3);
+  EXPECT_EQ(back->header->node, 2);
+  EXPECT_EQ(back->header->resumed_step, 39u);
+  EXPECT_EQ(back->header->total_steps, 400u);
+  EXPECT_EQ(back->header->samples_per_epoch, 60000u);
+  EXPECT_EQ(back->header->config_toml, "[run]\nseed = 1\n");
+  EXPECT_TRUE(back->header->continued);
+  EXPECT_EQ(back->health->dropped, 5u);
+  EXPECT_TRUE(back->health->closed);
+  EXPECT_TRUE(back->start);
+  EXPECT_FALSE(back->step_record);
+}
+
+TEST(CodecTest, UnknownFieldsAreSkipped) {
+  std::string payload = EncodeEvent(StepEvent(MakeStep(7)));
+  payload += std::string("\xd2\x3e\x03xyz", 6);  // field 1002, three bytes
+  payload += std::string("\xd8\x3e\x2a", 3);     // field 1003, varint 42
+  const auto event = DecodeEvent(payload);
+  ASSERT_TRUE(event && event->step_record);
+  EXPECT_EQ(event->step_record->step, 7u);
+  EXPECT_FALSE(DecodeEvent("\xff\xff not an event"));
+}
+
+std::string ThreeFrames(std::vector<size_t>* ends) {
+  std::string bytes;
+  for (uint64_t step = 1; step <= 3; ++step) {
+    AppendFrame(bytes, EncodeEvent(StepEvent(MakeStep(step))));
+    ends->push_back(bytes.size());
+  }
+  return bytes;
+}
+
+TEST(CodecTest, TornAtEveryByteKeepsTheWholeRecords) {
+  std::vector<size_t> ends = {0};
+  const std::string bytes = ThreeFrames(&ends);
+  for (size_t cut = 0; cut <= bytes.size(); ++cut) {
+    const FrameScan scan = ScanFrames(std::string_view(bytes).substr(0, cut));
+    const auto whole =
+        static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), cut) - ends.begin() - 1);
+    ASSERT_EQ(scan.payloads.size(), whole) << cut;
+    ASSERT_EQ(scan.consumed, ends[whole]) << cut;
+    ASSERT_EQ(scan.tail, cut == ends[whole] ? Tail::kClean : Tail::kTorn) << cut;
+    // Going on from there once the rest has arrived gives the rest.
+    const FrameScan rest = ScanFrames(std::string_view(bytes).substr(scan.consumed));
+    ASSERT_EQ(rest.payloads.size(), 3 - whole);
+    ASSERT_EQ(rest.tail, Tail::kClean);
+  }
+}
+
+TEST(CodecTest, ZerosAtTheTailAreTornNotCorrupt) {
+  std::vector<size_t> ends = {0};
+  const std::string bytes = ThreeFrames(&ends);
+  for (size_t cut = ends[2]; cut < bytes.size(); ++cut) {
+    std::string zeroed = bytes.substr(0, cut) + std::string(bytes.size() - cut + 4096, '\0');
+    const FrameScan scan = ScanFrames(zeroed);
+    ASSERT_EQ(scan.consumed, ends[2]) << cut;
+    ASSERT_EQ(scan.tail, Tail::kTorn) << cut;
+  }
+}
+
+TEST(CodecTest, AFlippedBitInTheMiddleIsCorruptAndNothingAfterItIsBelieved) {
+  std::vector<size_t> ends = {0};
+  const std::string bytes = ThreeFrames(&ends);
+  for (size_t at = ends[1]; at < ends[2]; ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    const FrameScan scan = ScanFrames(damaged);
+    ASSERT_EQ(scan.consumed, ends[1]) << at;
+    ASSERT_EQ(scan.payloads.size(), 1u) << at;
+    ASSERT_EQ(scan.tail, Tail::kCorrupt) << at;
+  }
+}
+
+TEST(CodecTest, FramingIsTensorBoards) {
+  // The frame of the payload "abc", as TensorFlow's record writer makes it.
+  std::string bytes;
+  AppendFrame(bytes, "abc");
+  int status = 0;
+  const std::string expected =
+      Capture(std::string(CONTRAIL_SOURCE_DIR) +
+                  "/.venv/bin/python -c \"import struct\n"
+                  "from tensorboard.summary.writer.record_writer import RecordWriter\n"
+                  "import io, sys\n"
+                  "out = io.BytesIO(); RecordWriter(out).write(b'abc')\n"
+                  "sys.stdout.buffer.write(out.getvalue())\"",
+              &status);
+  ASSERT_EQ(status, 0);
+  EXPECT_EQ(bytes, expected);
+}
+
+}  // namespace
+}  // namespace contrail::monitor
