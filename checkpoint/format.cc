@@ -110,9 +110,8 @@ Json FromPart(const RankPart& part) {
                         {"elements", part.elements()},
                         {"crc32c", part.block_crcs[kind]}});
   }
-  return {{"rank", part.rank},
-          {"ranges", FromRanges(part.ranges)},
-          {"datasets", std::move(datasets)}};
+  return {
+      {"rank", part.rank}, {"ranges", FromRanges(part.ranges)}, {"datasets", std::move(datasets)}};
 }
 
 RankPart ToPart(const Json& json) {
@@ -216,9 +215,8 @@ std::string EncodeManifest(const Manifest& manifest) {
       {"layout", FromLayout(manifest.layout)},
       {"block_bytes", manifest.block_bytes},
       {"shards", std::move(shards)},
-      {"index", {{"file", kIndexName},
-                 {"bytes", manifest.index_bytes},
-                 {"crc32c", manifest.index_crc}}}};
+      {"index",
+       {{"file", kIndexName}, {"bytes", manifest.index_bytes}, {"crc32c", manifest.index_crc}}}};
   const std::string body = json.dump() + "\n";
   return body + CrcLine(body);
 }

@@ -16,8 +16,8 @@
 namespace contrail::ckpt {
 
 inline constexpr const char* kFormatName = "contrail-checkpoint";
-inline constexpr int kFormatMajor = 1;  // raised where old readers would misread
-inline constexpr int kFormatMinor = 0;  // raised where they only miss something
+inline constexpr int kFormatMajor = 1;            // raised where old readers would misread
+inline constexpr int kFormatMinor = 0;            // raised where they only miss something
 inline constexpr uint64_t kBlockBytes = 4 << 20;  // one CRC-32C each
 inline constexpr uint64_t kAlignment = 4096;
 inline constexpr const char* kCommitName = "COMMIT";

@@ -76,7 +76,7 @@ void ForgetHdf5Environment() {
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     if (std::strncmp(*entry, "HDF5_", 5) != 0) continue;
     const char* equals = std::strchr(*entry, '=');
-    if (equals != nullptr) names.emplace_back(*entry, equals);
+    if (equals != nullptr) names.emplace_back(*entry, static_cast<size_t>(equals - *entry));
   }
   for (const std::string& name : names) ::unsetenv(name.c_str());
 }
@@ -157,8 +157,8 @@ std::string Hdf5Image::Read(uint64_t offset, uint64_t size) const {
   std::string bytes(size, '\0');
   uint64_t done = 0;
   while (done < size) {
-    const ssize_t n = ::pread(fd_, bytes.data() + done, size - done,
-                              static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pread(fd_, bytes.data() + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) Fail("read a file in memory");
     done += static_cast<uint64_t>(n);

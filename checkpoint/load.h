@@ -16,8 +16,10 @@ struct StepEntry {
   std::string dir;  // .../step_00001200
 };
 
-// Committed steps (those with a COMMIT that parses), newest first. Uncommitted directories are
-// not listed. An empty or missing directory gives an empty list.
+// Committed steps (those with a whole COMMIT of any version), newest first, each step once.
+// Uncommitted directories are not listed. An empty or missing directory gives an empty list. Never
+// throws for what a crash can leave. Should a crash have come between the two renames of a
+// superseding commit, the step's superseded directory is listed in its place.
 std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
 
 // One committed step. Reading never goes through index.h5.
@@ -38,12 +40,29 @@ class StepReader {
   virtual uint64_t bytes() const = 0;
 };
 
-// Reads every byte and checks every checksum. Throws the first problem.
+// Reads every byte (payload, HDF5 structures, index.h5) and checks every checksum. Throws the first
+// problem.
 void VerifyStep(const FileSystem& fs, const std::string& dir);
 
-// Keeps the newest `keep_last` committed steps; uncommitted leftovers of attempts before
-// `attempt` go too. Never removes `protect` (the step a resume is reading). Returns removed dirs.
+// The newest step that can be used: `dir` as in StepReader::Open. A damaged step is passed over
+// and the one before it tried; each one passed over adds its message to `problems`. With `verify`
+// every byte is checked first (VerifyStep). nullptr where there is no usable step; throws
+// E-CKPT-VERSION where a newer program wrote one (falling back would lose its steps silently).
+std::unique_ptr<StepReader> OpenNewestUsable(const FileSystem& fs, const std::string& dir,
+                                             bool verify, std::vector<std::string>* problems);
+
+// Keeps the newest `keep_last` (at least 1) usable steps and removes older ones; uncommitted
+// leftovers of attempts before `attempt` go too. Steps that are damaged count as none, and stay
+// while they are newer than the oldest kept one. Never removes `protect` (the step a resume is
+// reading), nor anything where no step is usable. Returns removed dirs. A directory is renamed
+// before it is emptied, so a half-removed one never looks committed. Throws E-IO; can be repeated.
 std::vector<std::string> Prune(FileSystem& fs, const std::string& checkpoints_dir, int keep_last,
                                uint64_t attempt, const std::string& protect);
+// What Prune would remove.
+std::vector<std::string> PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
+                                   int keep_last, uint64_t attempt, const std::string& protect);
+
+// RUN, RUN/checkpoints -> RUN/checkpoints. The directory with the steps, where `dir` is not a step.
+std::string CheckpointsDir(const FileSystem& fs, const std::string& dir);
 
 }  // namespace contrail::ckpt

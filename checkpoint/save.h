@@ -26,11 +26,14 @@ struct Snapshot {
 };
 
 struct SavePlan {
-  std::string checkpoints_dir;   // RUN/checkpoints
+  std::string checkpoints_dir;  // RUN/checkpoints
   RunState state;
   Layout layout;
   Topology topology;
   std::vector<std::vector<Range>> ranges_of_rank;  // what every rank owns, rank order
+  // Which try at this step within this attempt: bytes of a failed save are never written over, a
+  // new try has a new temporary directory. The same on every rank.
+  uint64_t retry = 0;
 };
 
 // Writes this rank's part of the node's shard on a background thread. All ranks of a node build
@@ -39,14 +42,14 @@ struct SavePlan {
 class SaveJob {
  public:
   SaveJob(FileSystem& fs, SavePlan plan, Snapshot snapshot);
-  ~SaveJob();  // waits for the thread
+  ~SaveJob();             // waits for the thread
   bool finished() const;  // cheap; true also when it failed
   bool failed() const;
   // Waits; then this rank's report (opaque text with checksums). Rethrows the writer's error.
   std::string Report();
   const SavePlan& plan() const;
   uint64_t bytes() const;
-  double write_seconds() const;
+  double write_seconds() const;  // of the thread's work: skeleton, checksums, writes, fsyncs
 
  private:
   struct Impl;
@@ -54,8 +57,10 @@ class SaveJob {
 };
 
 // Root only: makes the step visible. `reports` in rank order. Returns the step directory.
-// If the step is already committed with the same lineage, ours is removed and that one kept; with
-// another lineage the old one is moved aside (step_N.superseded-K), never merged.
+// If the step is already committed with the same lineage and still verifies, ours is removed and
+// that one kept; otherwise the old one is moved aside (step_N.superseded-K), never merged.
+// On failure it throws (E-IO, E-CKPT-HDF5) and has removed what it can of the temporary directory:
+// the step does not exist, earlier steps are as they were.
 std::string CommitStep(FileSystem& fs, const SavePlan& plan,
                        const std::vector<std::string>& reports);
 

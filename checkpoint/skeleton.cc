@@ -11,7 +11,8 @@
 namespace contrail::ckpt {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "payload is written as it lies in memory");
+static_assert(std::endian::native == std::endian::little,
+              "payload is written as it lies in memory");
 
 std::string GroupName(int rank) {
   char name[32];
@@ -27,9 +28,9 @@ uint64_t MakePayload(hid_t group, int kind, uint64_t elements) {
   CheckHdf5(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "allocate early");
   CheckHdf5(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "never fill");
   CheckHdf5(H5Pset_obj_track_times(create, false), "leave time stamps out");
-  const Hid set(H5Dcreate2(group, kKindNames[kind], H5T_IEEE_F32LE, space, H5P_DEFAULT, create,
-                           H5P_DEFAULT),
-                H5Dclose, "make a dataset");
+  const Hid set(
+      H5Dcreate2(group, kKindNames[kind], H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
+      H5Dclose, "make a dataset");
   if (elements == 0) return 0;
   const haddr_t offset = H5Dget_offset(set);
   CheckHdf5(offset == HADDR_UNDEF ? -1 : 0, "place a dataset");
@@ -43,9 +44,8 @@ void MakeRanges(hid_t group, const std::vector<Range>& ranges) {
   const Hid space(H5Screate_simple(2, size, nullptr), H5Sclose, "make a space");
   const Hid create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make properties");
   CheckHdf5(H5Pset_obj_track_times(create, false), "leave time stamps out");
-  const Hid set(
-      H5Dcreate2(group, "ranges", H5T_STD_U64LE, space, H5P_DEFAULT, create, H5P_DEFAULT), H5Dclose,
-      "make the ranges");
+  const Hid set(H5Dcreate2(group, "ranges", H5T_STD_U64LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
+                H5Dclose, "make the ranges");
   if (flat.empty()) return;
   CheckHdf5(H5Dwrite(set, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, flat.data()),
             "write the ranges");
@@ -88,9 +88,9 @@ Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ra
     PutAttribute(root, "step", step);
     PutAttribute(root, "node", static_cast<uint64_t>(node));
     for (const RankRanges& part : ranks) {
-      const Hid group(H5Gcreate2(root, GroupName(part.rank).c_str(), H5P_DEFAULT, H5P_DEFAULT,
-                                 H5P_DEFAULT),
-                      H5Gclose, "make a group");
+      const Hid group(
+          H5Gcreate2(root, GroupName(part.rank).c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+          H5Gclose, "make a group");
       MakeRanges(group, part.ranges);
       const uint64_t elements = NumElements(part.ranges);
       auto& offsets = skeleton.offsets.emplace_back();

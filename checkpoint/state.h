@@ -33,20 +33,20 @@ struct Range {  // [begin, end) elements of the flat space
 
 // Where a run stands. Together with the tensors this is everything a resume needs.
 struct RunState {
-  uint64_t step = 0;           // optimizer steps done
+  uint64_t step = 0;  // optimizer steps done
   uint64_t samples_seen = 0;
-  uint64_t phase = 0;          // index of the [[phase]]
-  uint64_t phase_step = 0;     // steps done inside it
-  uint64_t world_size = 0;     // ranks that wrote it (information only: loading is elastic)
+  uint64_t phase = 0;       // index of the [[phase]]
+  uint64_t phase_step = 0;  // steps done inside it
+  uint64_t world_size = 0;  // ranks that wrote it (information only: loading is elastic)
   uint64_t attempt = 0;
-  std::string model;           // registry name
-  std::string activation;      // "quick_gelu" | "gelu"
+  std::string model;       // registry name
+  std::string activation;  // "quick_gelu" | "gelu"
   int64_t resolution = 0;
-  std::string fingerprint;     // TrainingFingerprint(config)
+  std::string fingerprint;  // TrainingFingerprint(config)
   std::string data_fingerprint;
-  std::string parent;          // lineage hash of the step this run went on from; "" = fresh
-  double loss = 0;             // of the last step
-  std::string config_toml;     // resolved
+  std::string parent;       // lineage hash of the step this run went on from; "" = fresh
+  double loss = 0;          // of the last step
+  std::string config_toml;  // resolved
 };
 
 // Who is who: ranks of one node share one shard file.
