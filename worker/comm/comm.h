@@ -4,8 +4,8 @@
 //
 // Two implementations: MPI (a c10d::Backend of our own underneath) and single process. Tensors are
 // contiguous CPU tensors of fp32, fp64, int32, int64 or uint8; every rank passes the same number of
-// elements and calls the same collectives in the same order. At a given rank count and size a sum
-// is formed in the same order every time, so repeated runs agree bit for bit.
+// elements and calls the same collectives in the same order. Sums are formed in rank order, element
+// by element, so all ranks and all runs with as many ranks agree bit for bit.
 //
 // Errors: EnvironmentError E-MPI-INIT, E-MPI-THREADS (start), E-MPI-COLLECTIVE (names operation,
 // sequence number and rank).
@@ -30,13 +30,17 @@ class Comm {
   virtual const std::vector<int>& node_of_rank() const = 0;
 
   virtual void AllReduceSum(at::Tensor tensor) = 0;  // in place
-  // in = size * out. `out` may be in's own slice [rank * n, (rank + 1) * n): then the rest of `in`
-  // is undefined afterwards.
+  // in = size * out; out may be in's own slice [rank * n, (rank + 1) * n)
   virtual void ReduceScatterSum(at::Tensor out, const at::Tensor& in) = 0;
   virtual void AllGather(at::Tensor out, const at::Tensor& in) = 0;  // out = size * in; in may be
                                                                      // out's own slice
   virtual void Broadcast(at::Tensor tensor, int root) = 0;
   virtual void Barrier() = 0;
+
+  // Totals so far: waiting for the last rank to arrive at a collective, and moving data once all
+  // are there. The rank that waits least is the straggler.
+  virtual double waiting_seconds() const { return 0; }
+  virtual double moving_seconds() const { return 0; }
 
   // Text of every rank, rank order, on every rank. Counts as two collectives.
   std::vector<std::string> AllGatherText(const std::string& text);
