@@ -15,7 +15,7 @@ class Tokenizer;
 
 class Dataset {
  public:
-  // Expands braces, indexes every shard (sidecar `<shard>.index` where present and current, else
+  // Expands braces (a directory stands for the .tar files in it), indexes every shard (sidecar `<shard>.index` where present and current, else
   // a scan of the headers). Throws UserError: E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar:
   // file and byte offset).
   static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns);

@@ -14,6 +14,9 @@ namespace {
 // The second name of the shard permutation; windows use their own index, which is smaller.
 constexpr uint64_t kShardLevel = ~uint64_t{0};
 
+// Sets these draws apart from augmentation, which is keyed by (seed, epoch, sample).
+constexpr uint64_t kOrderPurpose = 0x6f72646572;
+
 }  // namespace
 
 struct SampleOrder::EpochPlan {
@@ -29,7 +32,7 @@ struct SampleOrder::PlanCache {
 };
 
 SampleOrder::SampleOrder(uint64_t seed, std::vector<uint64_t> shard_sizes, uint64_t window)
-    : seed_(seed), window_(window), cache_(std::make_shared<PlanCache>()) {
+    : seed_(seed ^ kOrderPurpose), window_(window), cache_(std::make_shared<PlanCache>()) {
   CONTRAIL_ASSERT(window > 0);
   shard_start_.reserve(shard_sizes.size() + 1);
   shard_start_.push_back(0);

@@ -11,7 +11,7 @@ namespace contrail::data {
 Permutation::Permutation(uint64_t seed, uint64_t a, uint64_t b, uint64_t size) : size_(size) {
   CONTRAIL_ASSERT(size > 0);
   // Halves of fewer than 4 bits mix badly; walking a 256-cycle for a tiny size costs nothing.
-  half_bits_ = std::max(4, (std::bit_width(size - 1) + 1) / 2);
+  half_bits_ = std::max(4, (static_cast<int>(std::bit_width(size - 1)) + 1) / 2);
   half_mask_ = (uint64_t{1} << half_bits_) - 1;
   RandomStream draws(seed, a, b);
   for (uint64_t& key : round_key_) key = draws.NextU64();

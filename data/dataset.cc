@@ -1,0 +1,151 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/strings.h"
+#include "data/shard_cache.h"
+
+namespace contrail::data {
+namespace {
+
+constexpr size_t kMaxOpenShards = 256;
+constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
+constexpr uint64_t kMaxGap = 64 * 1024;  // bytes read for nothing to save a second read
+
+std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+class TarDataset : public Dataset {
+ public:
+  explicit TarDataset(const std::vector<std::string>& paths)
+      : cache_(paths, kMaxOpenShards, kMaxIndexedSamples) {
+    std::string identity;
+    for (size_t shard = 0; shard < paths.size(); ++shard) {
+      const PositionedFile file(paths[shard]);
+      const std::optional<IndexHead> head = ReadIndexHead(file);
+      const uint64_t samples = head ? head->samples : cache_.Get(shard)->index.samples.size();
+      start_.push_back(start_.back() + samples);
+      identity += BaseName(paths[shard]) + " " + std::to_string(file.size()) + " " +
+                  std::to_string(samples) + "\n";
+    }
+    fingerprint_ = Hex64(Fnv1a(identity));
+  }
+
+  uint64_t size() const override { return start_.back(); }
+
+  std::vector<uint64_t> shard_sizes() const override {
+    std::vector<uint64_t> sizes;
+    for (size_t i = 1; i < start_.size(); ++i) sizes.push_back(start_[i] - start_[i - 1]);
+    return sizes;
+  }
+
+  std::string Fingerprint() const override { return fingerprint_; }
+
+  std::string Key(uint64_t sample) const override {
+    const size_t shard = ShardOf(sample);
+    return BaseName(cache_.path(shard)) + "/" + Entry(*cache_.Get(shard), shard, sample).key;
+  }
+
+  Sample Read(uint64_t sample) const override {
+    const size_t shard = ShardOf(sample);
+    const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
+    const SampleEntry& entry = Entry(*open, shard, sample);
+    Sample out;
+    std::string label;
+    ReadParts(open->file, {{entry.image, &out.image}, {entry.caption, &out.caption},
+                           {entry.label, &label}});
+    if (entry.label.present()) out.label = ParseLabel(label, sample);
+    return out;
+  }
+
+ private:
+  struct Part {
+    Extent extent;
+    std::string* to;
+  };
+
+  size_t ShardOf(uint64_t sample) const {
+    CONTRAIL_ASSERT(sample < size());
+    const auto after = std::upper_bound(start_.begin(), start_.end(), sample);
+    return static_cast<size_t>(after - start_.begin()) - 1;
+  }
+
+  const SampleEntry& Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
+    const uint64_t within = sample - start_[shard];
+    if (open.index.samples.size() != start_[shard + 1] - start_[shard]) {
+      throw UserError("E-DATA-INDEX", open.file.path(),
+                      "the shard and its .index disagree on the number of samples",
+                      "run `contrail data index` on it");
+    }
+    return open.index.samples[within];
+  }
+
+  // A sample's members are neighbours in the archive: one read fetches them all.
+  static void ReadParts(const PositionedFile& file, const std::vector<Part>& parts) {
+    uint64_t begin = ~uint64_t{0};
+    uint64_t end = 0;
+    uint64_t wanted = 0;
+    for (const Part& part : parts) {
+      if (!part.extent.present()) continue;
+      begin = std::min(begin, part.extent.offset);
+      end = std::max(end, part.extent.offset + part.extent.size);
+      wanted += part.extent.size;
+    }
+    const bool together = end - begin <= wanted + kMaxGap;
+    const std::string span = together ? file.Read(begin, end - begin) : std::string();
+    for (const Part& part : parts) {
+      if (!part.extent.present()) continue;
+      *part.to = together ? span.substr(part.extent.offset - begin, part.extent.size)
+                          : file.Read(part.extent.offset, part.extent.size);
+    }
+  }
+
+  int64_t ParseLabel(const std::string& text, uint64_t sample) const {
+    const std::string_view digits = Trim(text);
+    int64_t label = 0;
+    const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), label);
+    if (code != std::errc() || end != digits.data() + digits.size() || label < 0) {
+      throw UserError("E-DATA-LABEL", Key(sample), "its .cls is not a class number",
+                      "write the class as a whole number from 0");
+    }
+    return label;
+  }
+
+  mutable ShardCache cache_;
+  std::vector<uint64_t> start_{0};
+  std::string fingerprint_;
+};
+
+// Braces expanded; a directory stands for the .tar files in it, by name.
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
+  std::vector<std::string> paths;
+  for (const std::string& pattern : patterns) {
+    for (const std::string& path : ExpandBraces(pattern)) {
+      std::error_code not_there;
+      if (!std::filesystem::is_directory(path, not_there)) {
+        paths.push_back(path);
+        continue;
+      }
+      for (const std::string& name : PosixFileSystem().List(path)) {
+        if (name.ends_with(".tar")) paths.push_back(path + "/" + name);
+      }
+    }
+  }
+  return paths;
+}
+
+}  // namespace
+
+std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns) {
+  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns));
+  if (dataset->size() == 0) {
+    throw UserError("E-DATA-EMPTY", Join(patterns, ", "), "no sample with a picture in it",
+                    "a sample is a .jpg, .jpeg or .png member of a tar; see docs/data-format.md");
+  }
+  return dataset;
+}
+
+}  // namespace contrail::data

@@ -1,0 +1,123 @@
+// PNG through libpng. As with JPEG, errors jump; no destructors live where setjmp is called.
+
+#include <png.h>
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+
+#include "data/image.h"
+
+namespace contrail::data {
+namespace {
+
+struct Context {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  std::string_view rest;        // reading
+  std::string* out = nullptr;   // writing
+  char message[160] = {};
+};
+
+struct Reader : Context {
+  ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
+};
+struct Writer : Context {
+  ~Writer() { png_destroy_write_struct(&png, &info); }
+};
+
+[[noreturn]] void OnError(png_structp png, png_const_charp text) {
+  auto* context = static_cast<Context*>(png_get_error_ptr(png));
+  std::snprintf(context->message, sizeof context->message, "%s", text);
+  png_longjmp(png, 1);
+}
+
+void OnWarning(png_structp, png_const_charp) {}
+
+void ReadBytes(png_structp png, png_bytep to, size_t size) {
+  auto* context = static_cast<Context*>(png_get_io_ptr(png));
+  if (context->rest.size() < size) png_error(png, "the file is truncated");
+  std::memcpy(to, context->rest.data(), size);
+  context->rest.remove_prefix(size);
+}
+
+void AppendBytes(png_structp png, png_bytep from, size_t size) {
+  static_cast<Context*>(png_get_io_ptr(png))->out->append(reinterpret_cast<char*>(from), size);
+}
+
+void NoFlush(png_structp) {}
+
+bool ReadHeader(Context& c) {
+  if (setjmp(png_jmpbuf(c.png)) != 0) return false;
+  png_set_read_fn(c.png, &c, ReadBytes);
+  png_read_info(c.png, c.info);
+  return true;
+}
+
+bool ReadPixels(Context& c, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(c.png)) != 0) return false;
+  const int type = png_get_color_type(c.png, c.info);
+  const int depth = png_get_bit_depth(c.png, c.info);
+  if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(c.png);
+  if (type == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(c.png);
+  if (depth == 16) png_set_strip_16(c.png);
+  if ((type & PNG_COLOR_MASK_COLOR) == 0) png_set_gray_to_rgb(c.png);
+  png_set_strip_alpha(c.png);
+  png_set_interlace_handling(c.png);
+  png_read_update_info(c.png, c.info);
+  png_read_image(c.png, rows);
+  png_read_end(c.png, nullptr);
+  return true;
+}
+
+bool WritePixels(Context& c, int width, int height, int channels, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(c.png)) != 0) return false;
+  png_set_write_fn(c.png, &c, AppendBytes, NoFlush);
+  png_set_IHDR(c.png, c.info, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height), 8,
+               channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_write_info(c.png, c.info);
+  png_write_image(c.png, rows);
+  png_write_end(c.png, nullptr);
+  return true;
+}
+
+}  // namespace
+
+Image DecodePng(std::string_view bytes) {
+  Reader reader;
+  reader.rest = bytes;
+  Context& c = reader;
+  c.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &c, OnError, OnWarning);
+  c.info = png_create_info_struct(c.png);
+  if (!ReadHeader(c)) throw std::runtime_error(c.message);
+  Image image;
+  image.width = static_cast<int>(png_get_image_width(c.png, c.info));
+  image.height = static_cast<int>(png_get_image_height(c.png, c.info));
+  if (int64_t{image.width} * image.height > kMaxPixels) {
+    throw std::runtime_error("more than 179 million pixels");
+  }
+  image.pixels.resize(static_cast<size_t>(image.width) * image.height * 3);
+  std::vector<png_bytep> rows(static_cast<size_t>(image.height));
+  for (int y = 0; y < image.height; ++y) rows[static_cast<size_t>(y)] = image.row(y);
+  if (!ReadPixels(c, rows.data())) throw std::runtime_error(c.message);
+  return image;
+}
+
+std::string EncodePng(const uint8_t* pixels, int width, int height, int channels) {
+  std::string out;
+  Writer writer;
+  Context& c = writer;
+  c.out = &out;
+  c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, OnError, OnWarning);
+  c.info = png_create_info_struct(c.png);
+  std::vector<png_bytep> rows(static_cast<size_t>(height));
+  for (size_t y = 0; y < rows.size(); ++y) {
+    rows[y] = const_cast<png_bytep>(pixels) + y * static_cast<size_t>(width * channels);
+  }
+  if (!WritePixels(c, width, height, channels, rows.data())) throw std::runtime_error(c.message);
+  return out;
+}
+
+}  // namespace contrail::data

@@ -1,0 +1,21 @@
+#pragma once
+// Pillow's bicubic resize, bit for bit (Pillow src/libImaging/Resample.c): a = -0.5, the kernel
+// widened by the scale when shrinking (antialias), horizontal pass then vertical pass, each in
+// 8-bit fixed point with 22 fractional bits and rounding. torch's and OpenCV's "bicubic" differ.
+
+#include "data/image.h"
+
+namespace contrail::data {
+
+// The whole picture to width x height; an unchanged size returns the same pixels.
+Image ResizeBicubic(const Image& image, int width, int height);
+
+// The box [left, left + box_width) x [top, top + box_height) to width x height, as
+// image.crop(box).resize(size) does: nothing outside the box is looked at.
+Image ResizeBicubic(const Image& image, int left, int top, int box_width, int box_height,
+                    int width, int height);
+
+// A copy of a box, inside the picture.
+Image Crop(const Image& image, int left, int top, int width, int height);
+
+}  // namespace contrail::data

@@ -1,0 +1,53 @@
+#pragma once
+// The open shards of a dataset: file and index of the recently used ones.
+
+#include <cstdint>
+#include <future>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "data/shard_index.h"
+
+namespace contrail::data {
+
+struct OpenShard {
+  explicit OpenShard(const std::string& path) : file(path) {}
+  PositionedFile file;
+  ShardIndex index;
+};
+
+// Thread safe. A run reads from the few shards its shuffle window touches, so keeping a bounded
+// number open costs no repeated work and neither descriptors nor memory grow with the dataset.
+class ShardCache {
+ public:
+  ShardCache(std::vector<std::string> paths, size_t max_shards, uint64_t max_samples)
+      : paths_(std::move(paths)), max_shards_(max_shards), max_samples_(max_samples) {}
+
+  // Opens and indexes the shard on first use; other threads that want it wait for the first.
+  std::shared_ptr<const OpenShard> Get(size_t shard);
+
+  const std::string& path(size_t shard) const { return paths_[shard]; }
+
+ private:
+  using Future = std::shared_future<std::shared_ptr<const OpenShard>>;
+  struct Slot {
+    Future future;
+    std::list<size_t>::iterator place;
+    uint64_t samples = 0;  // 0 while it is being opened
+  };
+  void Evict();
+
+  const std::vector<std::string> paths_;
+  const size_t max_shards_;
+  const uint64_t max_samples_;
+  std::mutex mutex_;
+  std::unordered_map<size_t, Slot> slots_;
+  std::list<size_t> recent_;  // most recent first
+  uint64_t samples_ = 0;
+};
+
+}  // namespace contrail::data

@@ -1,0 +1,162 @@
+#include "data/shard_index.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/strings.h"
+
+namespace contrail::data {
+namespace {
+
+constexpr std::string_view kMagic = "contrail-index 1";
+constexpr size_t kProbe = 4096;     // bytes compared at either end of the archive
+constexpr size_t kMaxHead = 512;    // the first line is shorter
+constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
+
+std::string CrcText(uint32_t crc) {
+  char text[9];
+  std::snprintf(text, sizeof text, "%08x", crc);
+  return text;
+}
+
+std::string ProbeCrc(const PositionedFile& tar, uint64_t offset) {
+  char buffer[kProbe];
+  const size_t got = tar.ReadSome(buffer, kProbe, offset);
+  return CrcText(Crc32c(0, buffer, got));
+}
+
+std::string HeadProbe(const PositionedFile& tar) { return ProbeCrc(tar, 0); }
+std::string TailProbe(const PositionedFile& tar) {
+  return ProbeCrc(tar, tar.size() > kProbe ? tar.size() - kProbe : 0);
+}
+
+// Keys may hold anything a file name may; a line may not.
+std::string Escape(const std::string& key) {
+  std::string out;
+  for (const char c : key) {
+    if (c == '%') {
+      out += "%25";
+    } else if (c == '\n') {
+      out += "%0A";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string Unescape(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size()) {
+      out += text.substr(i, 3) == "%0A" ? '\n' : '%';
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+bool ParseU64(std::string_view text, uint64_t& value) {
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc() && end == text.data() + text.size();
+}
+
+// The first line where it describes `tar`.
+std::optional<IndexHead> CheckHead(std::string_view line, const PositionedFile& tar) {
+  std::map<std::string, std::string> fields;
+  if (!line.starts_with(kMagic)) return std::nullopt;
+  for (const std::string& field : Split(line.substr(kMagic.size()), ' ')) {
+    const size_t equals = field.find('=');
+    if (equals != std::string::npos) fields[field.substr(0, equals)] = field.substr(equals + 1);
+  }
+  if (fields["bytes"] != std::to_string(tar.size())) return std::nullopt;
+  if (fields["mtime_ns"] != std::to_string(tar.mtime_ns()) &&
+      (fields["head"] != HeadProbe(tar) || fields["tail"] != TailProbe(tar))) {
+    return std::nullopt;
+  }
+  IndexHead head;
+  if (!ParseU64(fields["samples"], head.samples) || !ParseU64(fields["skipped"], head.skipped)) {
+    return std::nullopt;
+  }
+  return head;
+}
+
+// "image_offset image_size caption_offset caption_size label_offset label_size key"
+bool ParseSample(std::string_view line, SampleEntry& entry) {
+  Extent* const extents[] = {&entry.image, &entry.caption, &entry.label};
+  for (Extent* extent : extents) {
+    for (uint64_t* value : {&extent->offset, &extent->size}) {
+      const size_t space = line.find(' ');
+      if (space == std::string_view::npos || !ParseU64(line.substr(0, space), *value)) return false;
+      line.remove_prefix(space + 1);
+    }
+  }
+  entry.key = Unescape(line);
+  return true;
+}
+
+}  // namespace
+
+std::string IndexPath(const std::string& tar_path) { return tar_path + ".index"; }
+
+std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar) {
+  const std::string path = IndexPath(tar.path());
+  if (!PosixFileSystem().Exists(path)) return std::nullopt;
+  try {
+    const PositionedFile file(path);
+    char buffer[kMaxHead];
+    const std::string_view text(buffer, file.ReadSome(buffer, kMaxHead, 0));
+    const size_t newline = text.find('\n');
+    if (newline == std::string_view::npos) return std::nullopt;
+    return CheckHead(text.substr(0, newline), tar);
+  } catch (const Error&) {
+    return std::nullopt;  // the archive itself still tells all
+  }
+}
+
+std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
+  const std::optional<IndexHead> head = ReadIndexHead(tar);
+  if (!head) return std::nullopt;
+  const std::string text = PosixFileSystem().ReadAll(IndexPath(tar.path()));
+  if (text.size() < kTrailer) return std::nullopt;
+  const std::string_view body(text.data(), text.size() - kTrailer);
+  const std::string trailer = "end " + CrcText(Crc32c(0, body.data(), body.size())) + "\n";
+  if (std::string_view(text).substr(body.size()) != trailer) return std::nullopt;
+  ShardIndex index;
+  index.skipped = head->skipped;
+  index.samples.reserve(head->samples);
+  size_t at = body.find('\n') + 1;
+  while (at < body.size()) {
+    const size_t newline = std::min(body.find('\n', at), body.size());
+    SampleEntry entry;
+    if (!ParseSample(body.substr(at, newline - at), entry)) return std::nullopt;
+    index.samples.push_back(std::move(entry));
+    at = newline + 1;
+  }
+  if (index.samples.size() != head->samples) return std::nullopt;
+  return index;
+}
+
+void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index) {
+  std::string text(kMagic);
+  text += " bytes=" + std::to_string(tar.size()) + " mtime_ns=" + std::to_string(tar.mtime_ns()) +
+          " head=" + HeadProbe(tar) + " tail=" + TailProbe(tar) +
+          " samples=" + std::to_string(index.samples.size()) +
+          " skipped=" + std::to_string(index.skipped) + "\n";
+  for (const SampleEntry& entry : index.samples) {
+    for (const Extent& extent : {entry.image, entry.caption, entry.label}) {
+      text += std::to_string(extent.offset) + " " + std::to_string(extent.size) + " ";
+    }
+    text += Escape(entry.key) + "\n";
+  }
+  text += "end " + CrcText(Crc32c(0, text.data(), text.size())) + "\n";
+  files.WriteAtomically(IndexPath(tar.path()), text);
+}
+
+}  // namespace contrail::data
