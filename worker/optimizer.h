@@ -1,0 +1,38 @@
+#pragma once
+// AdamW with decoupled weight decay (Loshchilov & Hutter 2019; bias correction as PyTorch's
+// torch.optim.AdamW) over the rank's own slices: one fused pass a bucket, in fp32.
+//
+//   g = grad_scale * grad           m = b1 m + (1 - b1) g           v = b2 v + (1 - b2) g^2
+//   w = (1 - lr * decay) w - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
+
+#include <cstdint>
+
+#include "worker/comm/comm.h"
+#include "worker/flat.h"
+
+namespace contrail::worker {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.98;    // 0.98 for ViT, 0.999 for ResNet (Radford et al. 2021, table 18)
+  double epsilon = 1e-6;  // 1e-6 and 1e-8
+  double weight_decay = 0.2;
+};
+
+// Updates own weights and moments of one bucket from own_grads. `step` counts updates from 1 and
+// decides the bias correction. The bucket's weights must be all-gathered before the next forward.
+void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64_t step, double lr,
+               double grad_scale);
+
+// Euclidean norm of the whole gradient after the reduce-scatter, the same on every rank: sums of
+// squares of own slices in fp64 in a fixed order, then over ranks. One all-reduce of a number.
+double GlobalGradNorm(const FlatParams& flat, Comm& comm);
+
+// Factor that brings a gradient of this norm down to `max_norm`; 1 where max_norm <= 0 (no limit).
+double ClipScale(double norm, double max_norm);
+
+// The logit scale is stored as its logarithm; clamps it to [0, ln max_scale] after a step (Radford
+// et al. 2021, section 2.5: logits are never scaled by more than 100). Returns the scale itself.
+double ClampLogitScale(at::Tensor log_scale, double max_scale);
+
+}  // namespace contrail::worker
