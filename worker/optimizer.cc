@@ -3,54 +3,12 @@
 #include <cmath>
 
 #include "common/error.h"
-
-// A version of the loop for each width of vector unit, chosen when the program starts.
-#define CONTRAIL_VECTORIZED                                                    \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), \
-                 optimize("O3", "no-math-errno", "no-trapping-math")))
+#include "worker/adamw_kernel.h"
 
 namespace contrail::worker {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements a task: 128 kB of each array
-
-struct Coefficients {
-  float grad_scale;
-  float keep1, take1;  // beta1, 1 - beta1
-  float keep2, take2;
-  float shrink;      // 1 - lr * weight decay
-  float rate;        // lr / (1 - beta1^t)
-  float root_scale;  // 1 / sqrt(1 - beta2^t)
-  float epsilon;
-};
-
-CONTRAIL_VECTORIZED
-void Update(const Coefficients& c, int64_t count, const float* __restrict grad,
-            float* __restrict weight, float* __restrict exp_avg, float* __restrict exp_avg_sq) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float g = c.grad_scale * grad[i];
-    const float m = c.keep1 * exp_avg[i] + c.take1 * g;
-    const float v = c.keep2 * exp_avg_sq[i] + c.take2 * g * g;
-    exp_avg[i] = m;
-    exp_avg_sq[i] = v;
-    weight[i] = c.shrink * weight[i] - c.rate * m / (std::sqrt(v) * c.root_scale + c.epsilon);
-  }
-}
-
-// Eight running sums, so that the order of additions is the same for every vector width.
-CONTRAIL_VECTORIZED
-double SumOfSquares(const float* values, int64_t count) {
-  double sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int lane = 0; lane < 8; ++lane) {
-      const double value = values[i + lane];
-      sums[lane] += value * value;
-    }
-  }
-  for (; i < count; ++i) sums[0] += static_cast<double>(values[i]) * values[i];
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
 
 }  // namespace
 
@@ -58,7 +16,7 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
                double grad_scale) {
   CONTRAIL_ASSERT(step > 0);
   const double t = static_cast<double>(step);
-  Coefficients c;
+  AdamWCoefficients c;
   c.grad_scale = static_cast<float>(grad_scale);
   c.keep1 = static_cast<float>(options.beta1);
   c.take1 = static_cast<float>(1 - options.beta1);
@@ -79,12 +37,13 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
     at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
       const int64_t begin = stretch.begin + first * kGrain;
       const int64_t end = std::min(stretch.end, stretch.begin + last * kGrain);
-      Update(c, end - begin, grad + begin, weight + begin, exp_avg + begin, exp_avg_sq + begin);
+      AdamWUpdate(c, end - begin, grad + begin, weight + begin, exp_avg + begin,
+                  exp_avg_sq + begin);
     });
   }
 }
 
-double GlobalGradNorm(const FlatParams& flat, Comm& comm) {
+double SumOfOwnGradSquares(const FlatParams& flat) {
   double sum = 0;
   for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
     const at::Tensor own = flat.own_grads(bucket);
@@ -99,6 +58,11 @@ double GlobalGradNorm(const FlatParams& flat, Comm& comm) {
     });
     for (double part : partial) sum += part;
   }
+  return sum;
+}
+
+double GlobalGradNorm(const FlatParams& flat, Comm& comm) {
+  const double sum = SumOfOwnGradSquares(flat);
   at::Tensor total = at::full({1}, sum, at::kDouble);
   comm.AllReduceSum(total);
   return std::sqrt(total.item<double>());
