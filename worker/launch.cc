@@ -1,0 +1,108 @@
+#include "worker/launch.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+
+#include "common/error.h"
+#include "common/file_system.h"
+#include "configs/load.h"
+#include "monitoring/run_files.h"
+#include "worker/agree.h"
+
+namespace contrail::worker {
+namespace {
+
+constexpr int kMaxAttempt = 1'000'000;
+
+// One more than any attempt that left a trace.
+int NextAttempt(const monitor::RunDir& run) {
+  int newest = 0;
+  if (const auto lease = monitor::ReadLease(run)) newest = lease->attempt;
+  const std::string prefix = "attempt_";
+  for (const std::string& name : PosixFileSystem().List(run.root + "/attempts")) {
+    if (name.starts_with(prefix)) {
+      newest = std::max(newest, std::atoi(name.c_str() + prefix.size()));
+    }
+  }
+  return newest + 1;
+}
+
+int Cores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) return std::max(1, CPU_COUNT(&mask));
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+int Threads(const Comm& comm, const Config& config, const ParsedArgs& args) {
+  const auto& nodes = comm.node_of_rank();
+  const auto local_ranks =
+      static_cast<int>(std::count(nodes.begin(), nodes.end(), nodes[comm.rank()]));
+  const int64_t configured = config.launcher.threads_per_rank;
+  const long fallback = configured > 0 ? configured : std::max(1, Cores() / local_ranks);
+  return static_cast<int>(args.Int("--threads", fallback, 1, 4096));
+}
+
+Launch Resolve(const Comm& comm, const ParsedArgs& args) {
+  Launch launch;
+  const std::vector<std::string> overrides = args.Values("--set");
+  launch.run.root = args.Value("--run");
+  launch.fresh = !args.positional.empty();
+  if (launch.fresh) {
+    if (args.Has("--attempt") || args.Has("--from")) {
+      throw UserError("E-CLI-ARGS", "train", "--attempt and --from go on with a run",
+                      "give --run RUN alone, without a config file");
+    }
+    launch.config = LoadConfig(args.positional[0], overrides);
+    if (launch.run.root.empty()) {
+      launch.run.root = launch.config.run.dir + "/" + launch.config.run.name;
+    }
+    if (comm.rank() == 0 && PosixFileSystem().Exists(launch.run.root)) {
+      throw UserError(
+          "E-RUN-EXISTS", launch.run.root, "exists already",
+          "give another --run, or go on with it: contrail-worker train --run " + launch.run.root);
+    }
+  } else {
+    if (launch.run.root.empty()) {
+      throw UserError("E-CLI-ARGS", "train", "needs a CONFIG.toml, or --run RUN to go on with",
+                      "see `contrail-worker help`");
+    }
+    launch.config = LoadResolved(launch.run.root, overrides);
+  }
+  launch.attempt = static_cast<int>(
+      args.Int("--attempt", launch.fresh ? 1 : NextAttempt(launch.run), 1, kMaxAttempt));
+  if (args.Has("--from")) {
+    launch.from = static_cast<uint64_t>(args.Int("--from", 0, 0, std::numeric_limits<long>::max()));
+  }
+  launch.threads = Threads(comm, launch.config, args);
+  return launch;
+}
+
+}  // namespace
+
+Launch ResolveLaunch(Comm& comm, const ParsedArgs& args) {
+  Launch launch;
+  Together(comm, [&] { launch = Resolve(comm, args); });
+  // Ranks may look at different moments; the root's word counts.
+  launch.attempt = std::stoi(comm.BroadcastText(std::to_string(launch.attempt), 0));
+  return launch;
+}
+
+void MakeRunDir(Comm& comm, const Launch& launch) {
+  Together(comm, [&] {
+    if (comm.rank() != 0) return;
+    FileSystem& fs = PosixFileSystem();
+    if (launch.fresh) {
+      fs.MakeDirs(launch.run.root);
+      fs.WriteAtomically(launch.run.Config(), ToToml(launch.config));
+    }
+    fs.MakeDirs(launch.run.Attempt(launch.attempt));
+    fs.MakeDir(launch.run.Checkpoints());
+    fs.MakeDir(launch.run.Telemetry());
+  });
+}
+
+}  // namespace contrail::worker

@@ -1,0 +1,37 @@
+#pragma once
+// What this rank has been told to do: command line and config, and the run directory.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "configs/cli.h"
+#include "configs/config.h"
+#include "monitoring/run_dir.h"
+#include "worker/comm/comm.h"
+
+namespace contrail::worker {
+
+struct Launch {
+  Config config;
+  monitor::RunDir run;
+  int attempt = 1;
+  bool fresh = false;            // the run directory is to be made (bare form)
+  std::optional<uint64_t> from;  // --from: resume from exactly this step
+  int threads = 1;
+};
+
+// Collective. Reads the config and decides on run directory and attempt number:
+//
+//   CONFIG.toml [--run DIR]     a fresh run; E-RUN-EXISTS where its directory exists
+//   --run RUN                   its config.toml; attempt = --attempt, else one more than any before
+//
+// Throws AgreedError, also for arguments that contradict each other (E-CLI-ARGS).
+Launch ResolveLaunch(Comm& comm, const ParsedArgs& args);
+
+// Collective. Makes the run directory of a fresh run, with its resolved config.toml, and this
+// attempt's directory. Nothing is written before.
+void MakeRunDir(Comm& comm, const Launch& launch);
+
+}  // namespace contrail::worker

@@ -1,0 +1,174 @@
+#include "worker/start_checks.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <numeric>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/file_system.h"
+#include "common/hash.h"
+#include "common/log.h"
+#include "common/strings.h"
+#include "worker/agree.h"
+
+namespace contrail::worker {
+namespace {
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+std::string OriginOf(const Config& config, const std::string& key) {
+  const auto found = config.origin.find(key);
+  return found == config.origin.end() || found->second == "default" ? config.file : found->second;
+}
+
+// The numbers of ranks nearest to `ranks` that divide the batch: "4 or 8".
+std::string NearestDivisors(int64_t batch, int ranks) {
+  int64_t below = std::min<int64_t>(ranks, batch);
+  while (batch % below != 0) --below;
+  int64_t above = ranks;
+  while (above < batch && batch % above != 0) ++above;
+  if (above >= batch && batch % ranks != 0 && below == batch) return std::to_string(below);
+  return above <= batch && above != below ? std::to_string(below) + " or " + std::to_string(above)
+                                          : std::to_string(below);
+}
+
+// Which program this is: two builds must not train together.
+std::string ProgramFingerprint() {
+  return Hex64(Fnv1a(PosixFileSystem().ReadAll("/proc/self/exe")));
+}
+
+}  // namespace
+
+void CheckSize(const Comm& comm, long asked) {
+  if (asked == 0 || asked == comm.size()) return;
+  const std::string fix =
+      comm.size() == 1 ? "start it with the mpirun of the MPI that contrail-worker is linked with "
+                         "(every process believes that it is alone)"
+                       : "give mpirun -n and --ranks the same number";
+  throw UserError(
+      "E-MPI-SIZE", HostName(),
+      "asked for " + std::to_string(asked) + " ranks, MPI started " + std::to_string(comm.size()),
+      fix);
+}
+
+void CheckConfig(const Config& config, int ranks) {
+  const std::string& precision = config.train.precision;
+  if (precision != "auto" && precision != "fp32") {
+    throw UserError("E-PRECISION", OriginOf(config, "train.precision"),
+                    "train.precision = \"" + precision + "\" is not available in this build",
+                    "the engine computes in fp32: set \"fp32\" or \"auto\"");
+  }
+  if (config.train.loss != "clip") {
+    throw UserError("E-LOSS", OriginOf(config, "train.loss"),
+                    "train.loss = \"" + config.train.loss + "\" is not available in this build",
+                    "set \"clip\"");
+  }
+  if (config.data.mean_std != "clip") {
+    throw UserError(
+        "E-MEAN-STD", OriginOf(config, "data.mean_std"),
+        "data.mean_std = \"" + config.data.mean_std + "\" is not available in this build",
+        "set \"clip\"");
+  }
+  const int64_t batch = config.train.global_batch_size;
+  const std::string where = OriginOf(config, "train.global_batch_size");
+  if (batch % ranks != 0) {
+    throw UserError("E-RANKS", where,
+                    "train.global_batch_size " + std::to_string(batch) +
+                        " cannot be shared evenly by " + std::to_string(ranks) + " ranks",
+                    "use " + NearestDivisors(batch, ranks) + " ranks, or another batch size");
+  }
+  const int64_t local = batch / ranks;
+  const int64_t micro = config.train.micro_batch_size;
+  if (micro > 0 && local % std::min(micro, local) != 0) {
+    throw UserError("E-MICRO-BATCH", OriginOf(config, "train.micro_batch_size"),
+                    "a rank's share of the batch, " + std::to_string(local) +
+                        ", is not a multiple of train.micro_batch_size " + std::to_string(micro),
+                    "use " + std::to_string(std::gcd(micro, local)) + ", or \"auto\"");
+  }
+}
+
+void CheckDataSize(uint64_t samples, const Config& config) {
+  const auto batch = static_cast<uint64_t>(config.train.global_batch_size);
+  if (samples >= batch) return;
+  throw UserError("E-DATA-SMALL", OriginOf(config, "data.train"),
+                  "the data holds " + std::to_string(samples) +
+                      " samples, less than one global batch of " + std::to_string(batch),
+                  "name more shards or lower train.global_batch_size");
+}
+
+void CheckSameEverywhere(Comm& comm, const std::string& config_fingerprint,
+                         const std::string& data_fingerprint) {
+  const std::vector<std::pair<const char*, std::string>> sides = {{"config", config_fingerprint},
+                                                                  {"program", ProgramFingerprint()},
+                                                                  {"data", data_fingerprint}};
+  std::vector<std::string> mine = {HostName()};
+  for (const auto& side : sides) mine.push_back(side.second);
+  const std::vector<std::string> all = comm.AllGatherText(Join(mine, "\n"));
+  const std::vector<std::string> root = Split(all[0], '\n');
+  for (int rank = 1; rank < comm.size(); ++rank) {
+    const std::vector<std::string> other = Split(all[rank], '\n');
+    for (size_t i = 0; i < sides.size(); ++i) {
+      if (other[i + 1] == root[i + 1]) continue;
+      throw AgreedError(
+          UserError("E-RANKS-DISAGREE", "rank " + std::to_string(rank) + " on " + other[0],
+                    std::string("runs another ") + sides[i].first + " (" + other[i + 1] +
+                        ") than rank 0 on " + root[0] + " (" + root[i + 1] + ")",
+                    "every node must see the same files: config, contrail-worker and shards"),
+          comm.rank() == 0);
+    }
+  }
+}
+
+void CheckShared(Comm& comm, const monitor::RunDir& run) {
+  FileSystem& fs = PosixFileSystem();
+  std::string probe;
+  Together(comm, [&] {
+    if (comm.rank() != 0) return;
+    probe = run.root + "/.shared_probe_" + std::to_string(getpid()) + "_" +
+            std::to_string(static_cast<long>(SystemClock().Now() * 1e3));
+    fs.WriteAtomically(probe, "seen by every rank?\n");
+  });
+  probe = comm.BroadcastText(probe, 0);
+  const bool seen = fs.Exists(probe);
+  const std::vector<std::string> all = comm.AllGatherText(seen ? "" : HostName());
+  if (comm.rank() == 0) fs.RemoveFile(probe);
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    throw AgreedError(UserError("E-RUN-NOT-SHARED", run.root,
+                                "rank " + std::to_string(rank) + " on " + all[rank] +
+                                    " does not see what rank 0 writes there",
+                                "put the run directory on a file system that all nodes share"),
+                      comm.rank() == 0);
+  }
+}
+
+void WarnIfOneCore(Comm& comm) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return;
+  int core = -1;
+  if (CPU_COUNT(&mask) == 1) {
+    core = 0;
+    while (!CPU_ISSET(core, &mask)) ++core;
+  }
+  const std::vector<std::string> all = comm.AllGatherText(std::to_string(core));
+  if (comm.local_rank() != 0 || core < 0 || sysconf(_SC_NPROCESSORS_ONLN) == 1) return;
+  int sharing = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const bool here = comm.node_of_rank()[rank] == comm.node_of_rank()[comm.rank()];
+    sharing += here && all[rank] == std::to_string(core);
+  }
+  if (sharing > 1) {
+    LogWarning("W-ONE-CORE: " + std::to_string(sharing) + " ranks on " + HostName() +
+               " are bound to core " + std::to_string(core) +
+               "; start mpirun with --bind-to none or give each rank its own cores");
+  }
+}
+
+}  // namespace contrail::worker

@@ -1,0 +1,38 @@
+#pragma once
+// What must hold before step 0: the worst failures of clusters are silent.
+//
+// Checks throw UserError; callers run them through Together, so that one rank speaks for all.
+
+#include <cstdint>
+#include <string>
+
+#include "configs/config.h"
+#include "monitoring/run_dir.h"
+#include "worker/comm/comm.h"
+
+namespace contrail::worker {
+
+// MPI started another number of ranks than was asked for: E-MPI-SIZE (N singletons are what an
+// mpirun of another MPI gives). `asked` 0 = nobody said.
+void CheckSize(const Comm& comm, long asked);
+
+// The part of the configuration that is not there yet or does not fit the ranks: E-PRECISION,
+// E-LOSS, E-MEAN-STD, E-CROP; E-RANKS with the nearest number of ranks that divides the batch;
+// E-MICRO-BATCH.
+void CheckConfig(const Config& config, int ranks);
+
+// Fewer samples than one global batch: E-DATA-SMALL.
+void CheckDataSize(uint64_t samples, const Config& config);
+
+// Collective. Ranks that run another config, program or data than rank 0: E-RANKS-DISAGREE with
+// both sides.
+void CheckSameEverywhere(Comm& comm, const std::string& config_fingerprint,
+                         const std::string& data_fingerprint);
+
+// Collective. A file that rank 0 writes must be there for every rank: E-RUN-NOT-SHARED.
+void CheckShared(Comm& comm, const monitor::RunDir& run);
+
+// Warns (rank 0 of a node) where all ranks of a node are bound to the same single core.
+void WarnIfOneCore(Comm& comm);
+
+}  // namespace contrail::worker
