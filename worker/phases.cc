@@ -1,0 +1,53 @@
+#include "worker/phases.h"
+
+#include <cmath>
+
+#include "common/error.h"
+#include "worker/schedule.h"
+
+namespace contrail::worker {
+namespace {
+
+uint64_t StepsOf(double epochs, int64_t steps, uint64_t steps_per_epoch) {
+  if (steps > 0) return static_cast<uint64_t>(steps);
+  const double exact = epochs * static_cast<double>(steps_per_epoch);
+  return std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(exact)));
+}
+
+}  // namespace
+
+PhasePlan::PhasePlan(const Config& config, const model::ModelSpec& spec, uint64_t steps_per_epoch) {
+  std::vector<PhaseConfig> wanted = config.phase;
+  if (wanted.empty()) {
+    wanted.push_back({.epochs = config.train.epochs, .steps = config.train.steps});
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const PhaseConfig& phase = wanted[i];
+    if (phase.resolution != 0 && phase.resolution != spec.resolution) {
+      throw UserError("E-PHASE-RESOLUTION", config.file + ": [[phase]] " + std::to_string(i + 1),
+                      "resolution " + std::to_string(phase.resolution) + " differs from " +
+                          spec.name + "'s " + std::to_string(spec.resolution) +
+                          "; a change of resolution inside a run is not available in this build",
+                      "leave phase.resolution out");
+    }
+    const int64_t warmup = phase.warmup_steps >= 0 ? phase.warmup_steps : config.train.warmup_steps;
+    phases_.push_back({.first_step = total_,
+                       .steps = StepsOf(phase.epochs, phase.steps, steps_per_epoch),
+                       .warmup_steps = static_cast<uint64_t>(warmup),
+                       .lr = phase.lr > 0 ? phase.lr : config.train.lr});
+    total_ += phases_.back().steps;
+  }
+}
+
+size_t PhasePlan::IndexOf(uint64_t step) const {
+  size_t index = phases_.size() - 1;
+  while (index > 0 && step < phases_[index].first_step) --index;
+  return index;
+}
+
+double PhasePlan::LearningRate(uint64_t step) const {
+  const Phase& phase = phases_[IndexOf(step)];
+  return worker::LearningRate({phase.lr, phase.warmup_steps, phase.steps}, step - phase.first_step);
+}
+
+}  // namespace contrail::worker

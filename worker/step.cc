@@ -1,0 +1,169 @@
+#include "worker/step.h"
+
+#include "common/error.h"
+#include "worker/stopwatch.h"
+
+namespace contrail::worker {
+namespace {
+
+constexpr int64_t kLossTile = 1024;
+
+at::Tensor Floats(int64_t rows, int64_t columns) { return at::zeros({rows, columns}, at::kFloat); }
+
+}  // namespace
+
+TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, const Options& options)
+    : comm_(comm),
+      model_(model),
+      flat_(flat),
+      options_(options),
+      local_(options.global_batch_size / comm.size()),
+      micro_(options.micro_batch_size > 0 ? std::min(options.micro_batch_size, local_) : local_),
+      loss_(local_, options.global_batch_size, model.spec().embed_dim, kLossTile) {
+  CONTRAIL_ASSERT(local_ * comm.size() == options.global_batch_size && local_ % micro_ == 0);
+  const int64_t dim = model.spec().embed_dim;
+  image_ = Floats(local_, dim);
+  text_ = Floats(local_, dim);
+  packed_ = Floats(local_, 2 * dim);
+  gathered_ = Floats(options.global_batch_size, 2 * dim);
+  d_image_ = Floats(local_, dim);
+  d_text_ = Floats(local_, dim);
+  const auto& params = model.params();
+  CONTRAIL_ASSERT(params.back().name == "logit_scale");
+  scale_has_own_group_ =
+      std::none_of(params.begin(), params.end() - 1,
+                   [&](const model::ParamSpec& p) { return p.group == params.back().group; });
+  model_.Plan(micro_, micro_ * model.spec().text.context, /*training=*/true);
+}
+
+void TrainStep::Cut(const data::Batch& batch) {
+  CONTRAIL_ASSERT(batch.num_samples == local_);
+  const int64_t side = batch.resolution;
+  const at::Tensor images =
+      at::from_blob(const_cast<uint8_t*>(batch.images.data()), {local_, 3, side, side}, at::kByte);
+  offsets_.assign((local_ / micro_) * (micro_ + 1), 0);
+  micros_.clear();
+  for (int64_t first = 0; first < local_; first += micro_) {
+    int32_t* offsets = offsets_.data() + first / micro_ * (micro_ + 1);
+    const int32_t base = batch.text_offsets[first];
+    for (int64_t i = 0; i <= micro_; ++i) offsets[i] = batch.text_offsets[first + i] - base;
+    micros_.push_back({images.narrow(0, first, micro_),
+                       {at::from_blob(const_cast<int32_t*>(batch.token_ids.data()) + base,
+                                      {offsets[micro_]}, at::kInt),
+                        at::from_blob(offsets, {micro_ + 1}, at::kInt)},
+                       image_.narrow(0, first, micro_),
+                       text_.narrow(0, first, micro_),
+                       d_image_.narrow(0, first, micro_),
+                       d_text_.narrow(0, first, micro_)});
+  }
+}
+
+void TrainStep::Encode(const data::Batch& batch, monitor::StepTimes& times) {
+  Stopwatch watch;
+  Cut(batch);
+  // One micro-batch needs no second forward: its activations stay until the backward.
+  const model::Keep keep = micros_.size() == 1 ? model::Keep::kYes : model::Keep::kNo;
+  for (Micro& micro : micros_) {
+    model_.ForwardImages(micro.images, micro.image, keep);
+    model_.ForwardTexts(micro.texts, micro.text, keep);
+  }
+  times.forward = watch.Lap();
+}
+
+void TrainStep::Gather(monitor::StepTimes& times) {
+  Stopwatch watch;
+  const int64_t dim = image_.size(1);
+  packed_.narrow(1, 0, dim).copy_(image_);
+  packed_.narrow(1, dim, dim).copy_(text_);
+  comm_.AllGather(gathered_, packed_);
+  times.feature_gather = watch.Lap();
+}
+
+model::LossOutput TrainStep::Loss(monitor::StepTimes& times) {
+  Stopwatch watch;
+  const int64_t dim = image_.size(1);
+  const model::LossInput input = {.image = image_,
+                                  .text = text_,
+                                  .image_all = gathered_.narrow(1, 0, dim),
+                                  .text_all = gathered_.narrow(1, dim, dim),
+                                  .offset = comm_.rank() * local_,
+                                  .scale = logit_scale()};
+  const model::LossOutput output =
+      loss_.Compute(input, d_image_, d_text_,
+                    [this](at::Tensor tensor) { comm_.AllReduceSum(std::move(tensor)); });
+  d_scale_ = output.d_scale;
+  times.loss = watch.Lap();
+  return output;
+}
+
+void TrainStep::Backward(monitor::StepTimes& times) {
+  Stopwatch watch;
+  flat_.ZeroGrads();
+  flat_.StartBackward();
+  AddLogitScaleGradient();
+  times.grad_reduce = 0;
+  if (scale_has_own_group_) ReduceWhenReady(model_.params().back().group, times);
+  const auto done = [&](int group) { ReduceWhenReady(group, times); };
+  const auto not_done = [](int) {};
+  // Groups count up in the order of forward use, so the text tower's come first on the way back.
+  for (size_t i = 0; i < micros_.size(); ++i) {
+    Micro& micro = micros_[i];
+    if (micros_.size() > 1) model_.ForwardTexts(micro.texts, micro.text, model::Keep::kYes);
+    if (i + 1 < micros_.size()) {
+      model_.BackwardTexts(micro.d_text, not_done);
+    } else {
+      model_.BackwardTexts(micro.d_text, done);
+    }
+  }
+  for (size_t i = 0; i < micros_.size(); ++i) {
+    Micro& micro = micros_[i];
+    if (micros_.size() > 1) model_.ForwardImages(micro.images, micro.image, model::Keep::kYes);
+    if (i + 1 < micros_.size()) {
+      model_.BackwardImages(micro.d_image, not_done);
+    } else {
+      model_.BackwardImages(micro.d_image, done);
+    }
+  }
+  times.backward = watch.Lap() - times.grad_reduce;
+}
+
+// The parameter is ln s, so its gradient is s dL/ds. dL/ds is global already: one rank adds it.
+void TrainStep::AddLogitScaleGradient() {
+  if (comm_.rank() == 0) flat_.views().grads.back().fill_(d_scale_ * logit_scale());
+}
+
+void TrainStep::ReduceWhenReady(int group, monitor::StepTimes& times) {
+  const std::optional<int> bucket = flat_.GroupDone(group);
+  if (!bucket) return;
+  Stopwatch watch;
+  comm_.ReduceScatterSum(flat_.own_grads(*bucket), flat_.grads(*bucket));
+  times.grad_reduce += watch.Lap();
+}
+
+double TrainStep::OwnGradSquares() const { return SumOfOwnGradSquares(flat_); }
+
+double TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times) {
+  Stopwatch watch;
+  times.optimizer = 0;
+  times.weight_gather = 0;
+  const double grad_scale = ClipScale(grad_norm, options_.grad_clip_norm);
+  for (int bucket = 0; bucket < flat_.num_buckets(); ++bucket) {
+    AdamWStep(flat_, bucket, options_.adamw, update, lr, grad_scale);
+    times.optimizer += watch.Lap();
+    comm_.AllGather(flat_.weights(bucket), flat_.own_weights(bucket));
+    times.weight_gather += watch.Lap();
+  }
+  return ClampLogitScale(flat_.views().weights.back(), options_.logit_scale_max);
+}
+
+std::vector<int64_t> TrainStep::BrokenRows() const {
+  const at::Tensor broken = at::isfinite(gathered_).all(1).logical_not().nonzero().flatten();
+  const int64_t* rows = broken.const_data_ptr<int64_t>();
+  return {rows, rows + broken.numel()};
+}
+
+double TrainStep::logit_scale() const {
+  return std::exp(static_cast<double>(flat_.views().weights.back().item<float>()));
+}
+
+}  // namespace contrail::worker

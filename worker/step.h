@@ -1,0 +1,87 @@
+#pragma once
+// One optimizer step, in the order in which it happens:
+//
+//   Encode    own images and texts -> unit-norm features [b, D]
+//   Gather    one all-gather of both towers' features
+//   Loss      exact over the global batch; gradients of own features
+//   Backward  both towers; each bucket is reduce-scattered when its gradients are final
+//   (pulse)   gradient norm and everything else that ranks agree on
+//   Update    clip, AdamW on own slices, all-gather of the weights, clamp of the logit scale
+//
+// A rank's share b may be encoded in micro-batches: features first without keeping activations,
+// then, after the loss, each micro-batch again with its backward (gradient caching, Gao et al.
+// 2021, "Scaling deep contrastive learning batch size under memory limited setup"). The gradient
+// is the same.
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/clip.h"
+#include "model/loss.h"
+#include "monitoring/recorder.h"
+#include "worker/comm/comm.h"
+#include "worker/flat.h"
+#include "worker/optimizer.h"
+
+namespace contrail::worker {
+
+class TrainStep {
+ public:
+  struct Options {
+    int64_t global_batch_size = 0;
+    int64_t micro_batch_size = 0;  // divides the rank's share; 0 = the whole share
+    AdamWOptions adamw;
+    double grad_clip_norm = 0;
+    double logit_scale_max = 100;
+  };
+  // The model must be bound to `flat` by the caller. Plans the arena.
+  TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, const Options& options);
+
+  void Encode(const data::Batch& batch, monitor::StepTimes& times);
+  void Gather(monitor::StepTimes& times);
+  model::LossOutput Loss(monitor::StepTimes& times);
+  void Backward(monitor::StepTimes& times);
+  // Sum of squares of own gradient slices, for the pulse.
+  double OwnGradSquares() const;
+  // `update` counts from 1. Returns the logit scale afterwards.
+  double Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times);
+
+  // Rows of the global batch whose gathered features are not finite, ascending.
+  std::vector<int64_t> BrokenRows() const;
+  double logit_scale() const;
+  int64_t local_batch_size() const { return local_; }
+
+ private:
+  struct Micro {
+    at::Tensor images;  // uint8 [m, 3, R, R]
+    model::TextBatch texts;
+    at::Tensor image, text;      // [m, D] rows of image_, text_
+    at::Tensor d_image, d_text;  // [m, D] rows of d_image_, d_text_
+  };
+  void Cut(const data::Batch& batch);
+  void AddLogitScaleGradient();
+  void ReduceWhenReady(int group, monitor::StepTimes& times);
+
+  Comm& comm_;
+  model::ClipModel& model_;
+  FlatParams& flat_;
+  Options options_;
+  int64_t local_;  // b
+  int64_t micro_;
+
+  at::Tensor image_, text_;      // own features [b, D]
+  at::Tensor packed_;            // [b, 2 D]: image | text
+  at::Tensor gathered_;          // [B, 2 D]
+  at::Tensor d_image_, d_text_;  // [b, D]
+  model::ContrastiveLoss loss_;
+  double d_scale_ = 0;  // dL/ds of the last Loss
+  bool scale_has_own_group_ = false;
+
+  std::vector<Micro> micros_;
+  std::vector<int32_t> offsets_;  // text offsets of every micro-batch, from 0 each
+};
+
+}  // namespace contrail::worker
