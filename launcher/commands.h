@@ -23,4 +23,14 @@ int RunResume(const ParsedArgs& args);
 // Path of contrail-worker beside this program. Throws UserError E-WORKER-MISSING.
 std::string WorkerProgram();
 
+// Path of this program.
+std::string SelfProgram();
+
+// On the other nodes of a job mpirun starts `contrail node-agent orted ...` instead of its daemon
+// alone (not for people, so not in the command table): blocks SIGTERM, which preemption sends to
+// every process of a node and which would end the daemon and its ranks before they have saved,
+// and becomes the daemon. Ranks start with SIGTERM unblocked again.
+inline constexpr const char* kNodeAgentWord = "node-agent";
+[[noreturn]] void RunNodeAgent(const std::vector<std::string>& words);
+
 }  // namespace contrail::launcher

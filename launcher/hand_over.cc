@@ -8,11 +8,15 @@
 
 namespace contrail::launcher {
 
-std::string WorkerProgram() {
+std::string SelfProgram() {
   std::array<char, PATH_MAX> self{};
   const ssize_t size = readlink("/proc/self/exe", self.data(), self.size() - 1);
-  const std::string path = size > 0 ? std::string(self.data(), static_cast<size_t>(size)) : "";
-  const std::string worker = path.substr(0, path.rfind('/') + 1) + "contrail-worker";
+  return size > 0 ? std::string(self.data(), static_cast<size_t>(size)) : "";
+}
+
+std::string WorkerProgram() {
+  const std::string self = SelfProgram();
+  const std::string worker = self.substr(0, self.rfind('/') + 1) + "contrail-worker";
   if (access(worker.c_str(), X_OK) != 0) {
     throw UserError(
         "E-WORKER-MISSING", worker, ErrnoText(errno),

@@ -30,6 +30,7 @@ int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
 
 int Main(const std::vector<std::string>& words) {
   try {
+    if (!words.empty() && words[0] == launcher::kNodeAgentWord) launcher::RunNodeAgent(words);
     if (const auto help = launcher::Help(words)) {
       std::fputs(help->c_str(), stdout);
       return std::fflush(stdout) == 0 ? kExitDone : kExitEnvironment;

@@ -1,0 +1,69 @@
+#pragma once
+// One attempt: from starting mpirun to the moment when none of its processes is left.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "launcher/hang.h"
+#include "launcher/log_pump.h"
+#include "launcher/policy.h"
+#include "launcher/spawn.h"
+#include "launcher/stop_signals.h"
+#include "launcher/watch.h"
+#include "monitoring/run_dir.h"
+
+namespace contrail::launcher {
+
+struct AttemptEnd {
+  enum class Kind { kDone, kStopped, kFailed };
+  Kind kind = Kind::kFailed;
+  Failure failure;  // with kFailed
+  JobView last;     // the last look
+  // CLOCK_MONOTONIC
+  double last_sign = 0;  // of the culprit; for a death the look before it was noticed
+  double noticed = 0;
+  double gone = 0;         // every process of the attempt has ended
+  bool lingering = false;  // ... but for some that even SIGKILL could not end in time
+};
+
+class Attempt {
+ public:
+  // `observe` is called with every look (about ten a second). Throws EnvironmentError where mpirun
+  // or the log cannot be started.
+  Attempt(const AttemptPlan& plan, StopSignals& signals,
+          std::function<void(const JobView&)> observe);
+  ~Attempt();
+
+  AttemptEnd Run();
+  // The last output lines of the ranks and mpirun.
+  std::deque<std::string> LogTail() const { return pump_->Tail(); }
+
+ private:
+  void Wait();
+  void PassOnStop();
+  std::optional<AttemptEnd> Check();
+  std::optional<AttemptEnd> CheckExits();
+  std::optional<AttemptEnd> CheckMpirun();
+  std::optional<AttemptEnd> CheckSilence();
+  AttemptEnd Fail(Failure failure, double last_sign) const;
+  std::string LastLineOf(int rank) const;
+  bool StopEverything();
+
+  const AttemptPlan plan_;
+  const monitor::RunDir run_;
+  StopSignals& signals_;
+  const std::function<void(const JobView&)> observe_;
+  Watch watch_;
+  const double start_;
+  HangDetector hangs_;
+  std::unique_ptr<Child> mpirun_;
+  std::unique_ptr<LogPump> pump_;
+  double previous_look_;
+  bool passed_on_ = false;  // SIGUSR1 went to mpirun
+  double all_done_since_ = 0;
+  double failed_since_ = 0;
+};
+
+}  // namespace contrail::launcher

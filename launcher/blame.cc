@@ -1,0 +1,67 @@
+#include "launcher/blame.h"
+
+#include <sys/wait.h>
+
+#include <csignal>
+#include <tuple>
+
+#include "launcher/process.h"
+
+namespace contrail::launcher {
+namespace {
+
+bool OfCommunication(const std::string& id) {
+  return id.starts_with("E-COMM") || id.starts_with("E-MPI-PEER") || id.starts_with("E-NCCL");
+}
+
+int Class(const RankEnd& end) {
+  if (!end.record) return 3;
+  if (end.record->outcome == "user_error") return 0;
+  if (end.record->outcome == "bug") return 1;
+  return OfCommunication(end.record->error_id) ? 4 : 2;
+}
+
+Cause CauseOf(const RankEnd& end) {
+  if (!end.record) return Cause::kRankDied;
+  if (end.record->outcome == "user_error") return Cause::kUserError;
+  return end.record->outcome == "bug" ? Cause::kBug : Cause::kError;
+}
+
+// Deaths that the program itself may have caused: seen twice at the same step, they will be again.
+bool ByItsOwnFault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL ||
+         signal == SIGABRT;
+}
+
+}  // namespace
+
+std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
+  const RankEnd* first = nullptr;
+  const auto order = [](const RankEnd& end) {
+    const uint64_t collective = end.record ? end.record->collective : end.collective;
+    return std::make_tuple(Class(end), collective, end.rank);
+  };
+  for (const RankEnd& end : ends) {
+    if (!end.Good() && (first == nullptr || order(end) < order(*first))) first = &end;
+  }
+  if (first == nullptr) return std::nullopt;
+  Failure failure;
+  failure.cause = CauseOf(*first);
+  failure.rank = first->rank;
+  failure.host = first->host;
+  failure.step = first->step;
+  if (first->record) {
+    failure.error_id = first->record->error_id;
+    failure.detail = first->record->message;
+    if (!first->record->host.empty()) failure.host = first->record->host;
+    failure.step = std::max(failure.step, first->record->step);
+  } else {
+    failure.detail = DescribeExit(first->status);
+    if (first->status && WIFSIGNALED(*first->status) && ByItsOwnFault(WTERMSIG(*first->status))) {
+      failure.error_id = "signal " + std::to_string(WTERMSIG(*first->status));
+    }
+  }
+  return failure;
+}
+
+}  // namespace contrail::launcher

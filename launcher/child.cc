@@ -1,0 +1,106 @@
+#include "launcher/child.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+
+#include "common/error.h"
+#include "common/strings.h"
+
+namespace contrail::launcher {
+namespace {
+
+std::vector<char*> Pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (std::string& text : texts) out.push_back(text.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+// Between fork and exec: only calls that are safe there.
+[[noreturn]] void Become(char** argv, char** envp, int output, pid_t parent,
+                         const Child::Options& options) {
+  setsid();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);  // the launcher died before the line above
+  const int null = open("/dev/null", O_RDONLY);
+  dup2(null, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO);
+  if (!options.keep_stderr) dup2(output, STDERR_FILENO);
+  const int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (oom >= 0) {
+    [[maybe_unused]] const ssize_t n = write(oom, "500", 3);
+    close(oom);
+  }
+  signal(SIGPIPE, SIG_DFL);
+  sigset_t mask;
+  sigemptyset(&mask);
+  if (options.block_sigterm) sigaddset(&mask, SIGTERM);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  execve(argv[0], argv, envp);
+  _exit(127);
+}
+
+}  // namespace
+
+Child::Child(const Options& options) {
+  std::array<int, 2> pipe_ends{};
+  if (pipe2(pipe_ends.data(), O_CLOEXEC) != 0) {
+    throw EnvironmentError("E-SPAWN", options.argv[0], ErrnoText(errno));
+  }
+  std::vector<std::string> argv = options.argv;
+  std::vector<std::string> environment = options.environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  std::vector<char*> argv_pointers = Pointers(argv);
+  std::vector<char*> environment_pointers = Pointers(environment);
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ == 0) {
+    Become(argv_pointers.data(), environment_pointers.data(), pipe_ends[1], parent, options);
+  }
+  const int error = errno;
+  close(pipe_ends[1]);
+  output_ = pipe_ends[0];
+  if (pid_ < 0) {
+    close(output_);
+    throw EnvironmentError("E-SPAWN", options.argv[0], ErrnoText(error),
+                           "check the limit on processes (ulimit -u) and free memory");
+  }
+  pidfd_ = PidFd(pid_);
+}
+
+Child::~Child() {
+  if (!Status()) {
+    Kill(SIGKILL);
+    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  close(output_);
+}
+
+void Child::Kill(int signal) const {
+  if (!status_) kill(pid_, signal);
+}
+
+std::optional<int> Child::Status() {
+  int status = 0;
+  if (!status_ && waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
+  return status_;
+}
+
+std::string FindProgram(const std::string& name) {
+  if (name.find('/') != std::string::npos) return access(name.c_str(), X_OK) == 0 ? name : "";
+  const char* path = std::getenv("PATH");
+  for (const std::string& dir : Split(path != nullptr ? path : "/usr/bin:/bin", ':')) {
+    const std::string candidate = (dir.empty() ? "." : dir) + "/" + name;
+    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  return "";
+}
+
+}  // namespace contrail::launcher

@@ -1,0 +1,116 @@
+#include "launcher/process.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+namespace contrail::launcher {
+namespace {
+
+// linux/pidfd.h of kernel 6.15; Debian 12's header is older than its backported kernels.
+struct PidFdInfo {
+  uint64_t mask;
+  uint64_t cgroup;
+  uint32_t ids[11];
+  int32_t exit_code;
+};
+static_assert(sizeof(PidFdInfo) == 64);
+constexpr uint64_t kInfoExit = 1u << 3;
+constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
+
+// The fields of /proc/PID/stat after the name, which may hold spaces and brackets itself.
+std::vector<std::string> StatFields(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(in, text, '\0');
+  const size_t end = text.rfind(')');
+  if (end == std::string::npos) return {};
+  std::istringstream rest(text.substr(end + 1));
+  std::vector<std::string> fields;
+  for (std::string field; rest >> field;) fields.push_back(field);
+  return fields;
+}
+
+constexpr size_t kState = 0;      // field 3 of proc(5)
+constexpr size_t kSession = 3;    // field 6
+constexpr size_t kExitCode = 49;  // field 52
+
+}  // namespace
+
+PidFd::PidFd(pid_t pid) : fd_(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))) {}
+
+PidFd::~PidFd() {
+  if (fd_ >= 0) close(fd_);
+}
+
+PidFd& PidFd::operator=(PidFd&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+bool PidFd::Exited() const {
+  if (fd_ < 0) return true;
+  pollfd entry = {fd_, POLLIN, 0};
+  return poll(&entry, 1, 0) == 1;
+}
+
+void PidFd::Kill(int signal) const {
+  if (fd_ >= 0) syscall(SYS_pidfd_send_signal, fd_, signal, nullptr, 0);
+}
+
+std::optional<int> PidFd::ExitStatus(pid_t pid) const {
+  PidFdInfo info{};
+  info.mask = kInfoExit;
+  if (fd_ >= 0 && ioctl(fd_, kGetInfo, &info) == 0 && (info.mask & kInfoExit) != 0) {
+    return info.exit_code;
+  }
+  const std::vector<std::string> fields = StatFields(pid);
+  if (fields.size() > kExitCode && fields[kState] == "Z") return std::stoi(fields[kExitCode]);
+  return std::nullopt;
+}
+
+std::string DescribeExit(std::optional<int> status) {
+  if (!status) return "gone";
+  if (WIFSIGNALED(*status)) {
+    const int signal = WTERMSIG(*status);
+    return "killed by signal " + std::to_string(signal) + " (" + strsignal(signal) + ")";
+  }
+  return "exited with code " + std::to_string(WEXITSTATUS(*status));
+}
+
+char ProcessState(pid_t pid) {
+  const std::vector<std::string> fields = StatFields(pid);
+  return fields.empty() ? '\0' : fields[kState][0];
+}
+
+std::vector<pid_t> SessionMembers(pid_t session) {
+  std::vector<pid_t> members;
+  DIR* proc = opendir("/proc");
+  if (proc == nullptr) return members;
+  const std::string wanted = std::to_string(session);
+  while (const dirent* entry = readdir(proc)) {
+    pid_t pid = 0;
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, pid).ptr != end || pid <= 0) continue;
+    const std::vector<std::string> fields = StatFields(pid);
+    if (fields.size() > kSession && fields[kSession] == wanted && fields[kState] != "Z") {
+      members.push_back(pid);
+    }
+  }
+  closedir(proc);
+  return members;
+}
+
+}  // namespace contrail::launcher

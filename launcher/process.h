@@ -1,0 +1,43 @@
+#pragma once
+// What Linux knows about a process that need not be our child.
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace contrail::launcher {
+
+// An owned pidfd: it names one process for ever, whatever happens to its number.
+class PidFd {
+ public:
+  PidFd() = default;
+  explicit PidFd(pid_t pid);  // valid() is false where the process is gone already
+  ~PidFd();
+  PidFd(PidFd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  PidFd& operator=(PidFd&& other) noexcept;
+
+  bool valid() const { return fd_ >= 0; }
+  int fd() const { return fd_; }
+  bool Exited() const;          // true also where !valid()
+  void Kill(int signal) const;  // nothing where it is gone
+
+  // wait(2) status after the exit, where the kernel still tells (6.15 keeps it in the pidfd,
+  // earlier ones only while the process is a zombie).
+  std::optional<int> ExitStatus(pid_t pid) const;
+
+ private:
+  int fd_ = -1;
+};
+
+// "killed by signal 9 (Killed)", "exited with code 1", or "gone" where the status is unknown.
+std::string DescribeExit(std::optional<int> status);
+
+// The state letter of /proc/PID/stat (R S D T t Z X), or 0 where there is no such process.
+char ProcessState(pid_t pid);
+
+// Every process of the session, the zombies left out.
+std::vector<pid_t> SessionMembers(pid_t session);
+
+}  // namespace contrail::launcher

@@ -1,0 +1,78 @@
+#include "launcher/resume.h"
+
+#include "checkpoint/load.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "configs/load.h"
+#include "launcher/commands.h"
+#include "launcher/ranks.h"
+#include "launcher/run_setup.h"
+#include "launcher/supervise.h"
+
+namespace contrail::launcher {
+namespace {
+
+// --from STEP goes back: newer steps are set aside, or the next restart would start from them.
+void GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step, int attempt) {
+  const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
+  std::string there;
+  bool found = false;
+  for (const ckpt::StepEntry& entry : steps) {
+    found = found || entry.step == step;
+    there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
+  }
+  if (!found) {
+    throw UserError("E-CKPT-MISSING", "--from",
+                    "no committed step " + std::to_string(step) + " in " + run.Checkpoints(),
+                    there.empty() ? "it holds none" : "committed: " + there);
+  }
+  const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
+  for (const ckpt::StepEntry& entry : steps) {
+    if (entry.step <= step) continue;
+    fs.MakeDirs(aside);
+    fs.Rename(entry.dir, aside + entry.dir.substr(entry.dir.rfind('/')));
+    fs.SyncDir(aside);
+    fs.SyncDir(run.Checkpoints());
+    LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
+  }
+}
+
+}  // namespace
+
+bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocation>& allocation) {
+  if (!allocation || allocation->restart_count < 1) return false;
+  const auto lease = monitor::ReadLease(run);
+  return lease && lease->job == allocation->job_id;
+}
+
+int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
+  FileSystem& fs = PosixFileSystem();
+  if (!fs.Exists(run.Config())) {
+    throw UserError("E-RUN-MISSING", run.root, "is not a run directory (no config.toml in it)",
+                    "`contrail train CONFIG.toml` starts a run");
+  }
+  Job job;
+  job.run = run;
+  job.allocation = slurm::ReadAllocation();
+  job.config = LoadResolved(run.root, args.Values("--set"));
+  ApplyRanksOption(args, job.config);
+  SettleRanks(job.config, job.allocation);
+  CheckInputs(job.config);
+  FindMpirun(job.config);
+  WorkerProgram();
+  RunLock lock(run);
+  job.first_attempt = LastAttempt(fs, run) + 1;
+  if (args.Has("--from")) {
+    job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
+    GoBackTo(fs, run, *job.from, job.first_attempt);
+  }
+  if (args.Has("--ranks") || args.Has("--set"))
+    fs.WriteAtomically(run.Config(), ToToml(job.config));
+  return Supervise(job, std::move(lock));
+}
+
+int RunResume(const ParsedArgs& args) {
+  return ResumeRun({AbsolutePath(args.positional[0])}, args);
+}
+
+}  // namespace contrail::launcher

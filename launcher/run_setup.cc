@@ -1,0 +1,128 @@
+#include "launcher/run_setup.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/strings.h"
+#include "configs/load.h"
+#include "launcher/child.h"
+
+namespace contrail::launcher {
+
+void ApplyRanksOption(const ParsedArgs& args, Config& config) {
+  if (!args.Has("--ranks")) return;
+  config.launcher.ranks = args.Int("--ranks", 1, -1'000'000'000, 1'000'000'000);
+  config.origin["launcher.ranks"] = "--ranks";
+}
+
+void CheckInputs(const Config& config) {
+  const auto origin = [&config](const char* key) {
+    const auto found = config.origin.find(key);
+    return found == config.origin.end() ? std::string(key) : found->second + ": " + key;
+  };
+  int missing = 0, all = 0;
+  std::string first;
+  for (const std::string& pattern : config.data.train) {
+    for (const std::string& path : ExpandBraces(pattern)) {
+      ++all;
+      if (access(path.c_str(), R_OK) == 0) continue;
+      if (missing++ == 0) first = path + ": " + ErrnoText(errno);
+    }
+  }
+  if (missing > 0) {
+    const std::string count = missing > 1 ? " (" + std::to_string(missing) + " of " +
+                                                std::to_string(all) + " shards cannot be read)"
+                                          : "";
+    throw UserError("E-DATA-MISSING", origin("data.train"), first + count,
+                    "relative paths start at the config file; `contrail data pack` makes shards");
+  }
+  const std::string& zero_shot = config.eval.zero_shot;
+  if (!zero_shot.empty() && access(zero_shot.c_str(), R_OK) != 0) {
+    throw UserError("E-DATA-MISSING", origin("eval.zero_shot"), zero_shot + ": " + ErrnoText(errno),
+                    "name a packed data set, or leave the key out");
+  }
+  const std::string& init = config.model.init;
+  if (init != "random" && access(init.c_str(), R_OK) != 0) {
+    throw UserError("E-CKPT-MISSING", origin("model.init"), init + ": " + ErrnoText(errno),
+                    "name a committed step or a run, or use \"random\"");
+  }
+}
+
+std::string FindMpirun(const Config& config) {
+  std::string path = FindProgram(config.launcher.mpirun);
+  if (path.empty()) {
+    throw UserError("E-MPIRUN-MISSING", "launcher.mpirun",
+                    "'" + config.launcher.mpirun + "' is not in PATH",
+                    "install Open MPI (openmpi-bin), load its module, or set its path");
+  }
+  return path;
+}
+
+Error RunExists(const monitor::RunDir& run) {
+  return UserError("E-RUN-EXISTS", run.root, "is there already",
+                   "`contrail resume " + run.root + "` goes on with it; --run DIR starts another");
+}
+
+RunLock CreateRun(FileSystem& fs, const monitor::RunDir& run, const Config& config,
+                  const monitor::Lease& lease) {
+  if (fs.Exists(run.root)) throw RunExists(run);
+  const std::string parent = std::filesystem::path(run.root).parent_path();
+  fs.MakeDirs(parent);
+  const monitor::RunDir draft = {run.root + ".new." + lease.host + "." + std::to_string(lease.pid)};
+  fs.MakeDir(draft.root);
+  try {
+    RunLock lock(draft);
+    fs.WriteAtomically(draft.Config(), ToToml(config));
+    monitor::WriteLease(draft, lease, fs);
+    // A directory replaces no directory that holds anything.
+    if (fs.Exists(run.root)) throw RunExists(run);
+    try {
+      fs.Rename(draft.root, run.root);
+    } catch (const Error&) {
+      if (fs.Exists(run.root)) throw RunExists(run);
+      throw;
+    }
+    fs.SyncDir(parent);
+    return lock;
+  } catch (...) {
+    if (fs.Exists(draft.root)) fs.RemoveTree(draft.root);
+    throw;
+  }
+}
+
+monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& allocation) {
+  return {.attempt = attempt,
+          .pid = getpid(),
+          .host = HostName(),
+          .time = SystemClock().Now(),
+          .state = "running",
+          .job = allocation ? allocation->job_id : ""};
+}
+
+int LastAttempt(const FileSystem& fs, const monitor::RunDir& run) {
+  const auto lease = monitor::ReadLease(run, fs);
+  int last = lease ? lease->attempt : 0;
+  for (const char* folder : {"/attempts", "/logs"}) {
+    for (const std::string& name : fs.List(run.root + folder)) {
+      constexpr std::string_view kPrefix = "attempt_";
+      if (!name.starts_with(kPrefix)) continue;
+      int attempt = 0;
+      std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), attempt);
+      last = std::max(last, attempt);
+    }
+  }
+  return last;
+}
+
+std::string AbsolutePath(const std::string& path) {
+  std::string out = std::filesystem::absolute(path).lexically_normal();
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  return out;
+}
+
+}  // namespace contrail::launcher

@@ -1,0 +1,48 @@
+#include "launcher/spawn.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "launcher/commands.h"
+
+namespace contrail::launcher {
+namespace {
+
+void Append(std::vector<std::string>& argv, std::initializer_list<std::string> words) {
+  argv.insert(argv.end(), words);
+}
+
+}  // namespace
+
+Child::Options MpirunCommand(const AttemptPlan& plan) {
+  Child::Options options;
+  options.block_sigterm = true;
+  // Open MPI refuses root unless told twice; for this child only.
+  if (geteuid() == 0) {
+    options.environment = {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
+  }
+  std::vector<std::string>& argv = options.argv;
+  const std::vector<std::string>& extra = plan.config->launcher.mpirun_args;
+  argv = {plan.mpirun, "-n", std::to_string(plan.ranks), "--tag-output"};
+  if (plan.Local()) {
+    if (!plan.allocation) Append(argv, {"--oversubscribe", "--bind-to", "none"});
+    // No network inside a node; a btl of the config wins.
+    if (std::find(extra.begin(), extra.end(), "btl") == extra.end()) {
+      Append(argv, {"--mca", "btl", "self,vader"});
+    }
+  } else {
+    Append(argv, {"--mca", "orte_launch_agent", SelfProgram() + " " + kNodeAgentWord + " orted"});
+  }
+  if (plan.Local() && plan.ranks * plan.threads > plan.cores) {
+    Append(argv, {"--mca", "mpi_yield_when_idle", "1"});
+  }
+  argv.insert(argv.end(), extra.begin(), extra.end());
+  Append(argv, {plan.worker, "train", "--run", plan.run_dir, "--attempt",
+                std::to_string(plan.attempt), "--progress", plan.board, "--ranks",
+                std::to_string(plan.ranks), "--threads", std::to_string(plan.threads)});
+  if (plan.from) Append(argv, {"--from", std::to_string(*plan.from)});
+  return options;
+}
+
+}  // namespace contrail::launcher

@@ -1,0 +1,27 @@
+#pragma once
+// The life of a run: attempt after attempt until it is done, stopped, or given up.
+
+#include <cstdint>
+#include <optional>
+
+#include "configs/config.h"
+#include "launcher/lease.h"
+#include "monitoring/run_dir.h"
+#include "slurm/env.h"
+
+namespace contrail::launcher {
+
+struct Job {
+  Config config;
+  monitor::RunDir run;
+  std::optional<slurm::Allocation> allocation;
+  int first_attempt = 1;
+  std::optional<uint64_t> from;  // --from: the first attempt starts at this step
+  bool created = false;          // by this very command: a run that never began is removed again
+};
+
+// Returns the exit code of `contrail`: 0 done, 2 a worker found the user's mistake, 3 stopped on
+// request, 4 gave up, 70 a bug. The failing rank's message is the last line on stderr.
+int Supervise(const Job& job, RunLock lock);
+
+}  // namespace contrail::launcher
