@@ -1,14 +1,10 @@
 #include "checkpoint/hdf5_image.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
+#include "checkpoint/hdf5_driver.h"
 #include "checkpoint/hdf5_environment.h"
 #include "common/error.h"
 
@@ -39,19 +35,6 @@ herr_t KeepFirst(unsigned /*n*/, const H5E_error2_t* error, void* data) {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, KeepFirst, &reason);
   throw EnvironmentError("E-CKPT-HDF5", "HDF5",
                          std::string("could not ") + doing + (reason.empty() ? "" : ": " + reason));
-}
-
-// A sparse file without a name worth keeping; on tmpfs where there is one. (A memfd has no path
-// that HDF5 accepts.)
-int OpenScratch(std::string* path) {
-  for (const char* dir : {"/dev/shm", "/tmp", "/var/tmp"}) {
-    *path = std::string(dir) + "/contrail-hdf5-XXXXXX";
-    const int fd = ::mkostemp(path->data(), O_CLOEXEC);
-    if (fd >= 0) return fd;
-  }
-  throw EnvironmentError("E-CKPT-HDF5", "/dev/shm, /tmp",
-                         "could not make a scratch file: " + ErrnoText(errno),
-                         "make one of them writable");
 }
 
 // Variable-length UTF-8: h5py shows it as str.
@@ -119,51 +102,22 @@ void PutText(hid_t parent, const char* name, const std::string& value) {
 }
 
 Hdf5Image::Hdf5Image(uint64_t alignment, uint64_t metadata_block) : lock_(GlobalLock()) {
-  std::string path;
-  fd_ = OpenScratch(&path);
-  try {
-    const Hid access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make properties");
-    CheckHdf5(H5Pset_fapl_sec2(access), "choose the driver");
-    CheckHdf5(H5Pset_alignment(access, alignment, alignment), "set the alignment");
-    CheckHdf5(H5Pset_meta_block_size(access, metadata_block), "set the metadata block");
-    file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    CheckHdf5(file_, "make a file in memory");
-  } catch (...) {
-    ::unlink(path.c_str());
-    ::close(fd_);
-    throw;
-  }
-  ::unlink(path.c_str());
+  const Hid access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make properties");
+  CheckHdf5(UseSparseBytes(access, &bytes_), "choose the driver");
+  CheckHdf5(H5Pset_alignment(access, alignment, alignment), "set the alignment");
+  CheckHdf5(H5Pset_meta_block_size(access, metadata_block), "set the metadata block");
+  file_ = H5Fcreate("/contrail-memory", H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  CheckHdf5(file_, "make a file in memory");
 }
 
 Hdf5Image::~Hdf5Image() {
   if (file_ >= 0) H5Fclose(file_);
-  ::close(fd_);
 }
 
 void Hdf5Image::Finish() {
   const hid_t file = file_;
   file_ = -1;
   CheckHdf5(H5Fclose(file), "close a file in memory");
-}
-
-uint64_t Hdf5Image::size() const {
-  struct stat info {};
-  if (::fstat(fd_, &info) != 0) Fail("stat a file in memory");
-  return static_cast<uint64_t>(info.st_size);
-}
-
-std::string Hdf5Image::Read(uint64_t offset, uint64_t size) const {
-  std::string bytes(size, '\0');
-  uint64_t done = 0;
-  while (done < size) {
-    const ssize_t n =
-        ::pread(fd_, bytes.data() + done, size - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) Fail("read a file in memory");
-    done += static_cast<uint64_t>(n);
-  }
-  return bytes;
 }
 
 }  // namespace contrail::ckpt

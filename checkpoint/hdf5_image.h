@@ -1,15 +1,17 @@
 #pragma once
 // An HDF5 file made in memory, private to this folder (the only one that sees hdf5.h).
 //
-// HDF5 1.10 never calls fsync and crashes in H5Fclose on a full disk, so it never touches the real
-// file system here: it builds its file in an unnamed sparse tmpfs file, and our own writes carry
-// the bytes on. HDF5 is not thread-safe: an image holds the process' one HDF5 lock while it lives.
+// HDF5 1.10 never calls fsync and crashes in H5Fclose on a full disk, so it never touches a file
+// system here: it builds its file in sparse memory, and our own writes carry the bytes on. HDF5 is
+// not thread-safe: an image holds the process' one HDF5 lock while it lives.
 
 #include <hdf5.h>
 
 #include <cstdint>
 #include <mutex>
 #include <string>
+
+#include "checkpoint/sparse_bytes.h"
 
 namespace contrail::ckpt {
 
@@ -49,12 +51,13 @@ class Hdf5Image {
 
   hid_t file() const { return file_; }
   void Finish();  // closes the HDF5 file; every identifier of it must be closed already
-  uint64_t size() const;
-  std::string Read(uint64_t offset, uint64_t size) const;  // after Finish
+  // After Finish.
+  uint64_t size() const { return bytes_.end; }
+  std::string Read(uint64_t offset, uint64_t size) const { return bytes_.Read(offset, size); }
 
  private:
   std::lock_guard<std::mutex> lock_;
-  int fd_ = -1;
+  SparseBytes bytes_;
   hid_t file_ = -1;
 };
 
