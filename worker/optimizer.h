@@ -24,6 +24,9 @@ struct AdamWOptions {
 void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64_t step, double lr,
                double grad_scale);
 
+// Sum of squares of this rank's own gradient slices, fp64, in a fixed order.
+double SumOfOwnGradSquares(const FlatParams& flat);
+
 // Euclidean norm of the whole gradient after the reduce-scatter, the same on every rank: sums of
 // squares of own slices in fp64 in a fixed order, then over ranks. One all-reduce of a number.
 double GlobalGradNorm(const FlatParams& flat, Comm& comm);

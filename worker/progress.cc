@@ -54,6 +54,12 @@ void Progress::FinishStep(uint64_t step, double loss, double samples_per_second)
 
 void Progress::Commit(uint64_t step) { word_->committed_step = step; }
 
+void Progress::Resume(uint64_t step) {
+  word_->step = step;
+  word_->committed_step = step;
+  Touch();
+}
+
 void Progress::SetTotalSteps(uint64_t total) { word_->total_steps = total; }
 
 }  // namespace contrail::worker

@@ -20,6 +20,7 @@ class Progress {
   void FinishStep(uint64_t step, double loss, double samples_per_second);
   void Commit(uint64_t step);
   void SetTotalSteps(uint64_t total);
+  void Resume(uint64_t step);  // the step this attempt goes on from; committed already
 
   uint64_t step() const { return word_->step.load(std::memory_order_relaxed); }
   uint64_t collective() const { return word_->collective.load(std::memory_order_relaxed); }

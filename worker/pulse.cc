@@ -8,11 +8,22 @@ namespace {
 constexpr int kTimes = sizeof(monitor::StepTimes) / sizeof(float);
 static_assert(sizeof(monitor::StepTimes) == kTimes * sizeof(float));
 
-enum Slot { kNorm, kStop, kSave, kSaveNow, kCommitRunning, kCommitted, kFailedSaves, kFirstTime };
+enum Slot {
+  kNorm,
+  kCorrect,
+  kStop,
+  kSave,
+  kSaveNow,
+  kCommitRunning,
+  kCommitted,
+  kFailedSaves,
+  kFirstTime
+};
 constexpr int kWidth = kFirstTime + kTimes;
 
 void Write(const Pulse& pulse, double* out) {
   out[kNorm] = pulse.grad_norm_squared;
+  out[kCorrect] = static_cast<double>(pulse.correct);
   out[kStop] = pulse.stop;
   out[kSave] = static_cast<int>(pulse.save);
   out[kSaveNow] = pulse.save_now;
@@ -48,6 +59,7 @@ Verdict Exchange(Comm& comm, const Pulse& own) {
   for (int rank = 0; rank < comm.size(); ++rank) {
     const double* row = root + static_cast<int64_t>(rank) * kWidth;
     norm_squared += row[kNorm];
+    verdict.correct += static_cast<int64_t>(row[kCorrect]);
     verdict.stop = verdict.stop || row[kStop] != 0;
     verdict.all_written = verdict.all_written && IsWritten(row[kSave]);
     float times[kTimes];

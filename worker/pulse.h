@@ -16,6 +16,7 @@ enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed };
 // What one rank says.
 struct Pulse {
   double grad_norm_squared = 0;  // of own slices
+  int64_t correct = 0;           // own images whose best text is their own
   bool stop = false;             // this process was asked to stop
   SaveStatus save = SaveStatus::kIdle;
   bool save_now = false;        // rank 0: its clock says it is time
@@ -28,6 +29,7 @@ struct Pulse {
 // What all of them know afterwards: the same on every rank.
 struct Verdict {
   double grad_norm = 0;
+  int64_t correct = 0;  // of the global batch
   bool stop = false;
   bool all_written = false;  // every rank's part is written or has failed
   bool save_now = false;

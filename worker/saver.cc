@@ -19,6 +19,8 @@ std::string Success(const ckpt::SaveJob& job, const std::string& report) {
          "\n" + report;
 }
 
+constexpr const char* kFenced = "E-FENCED";
+
 struct Part {
   uint64_t bytes = 0;
   double seconds = 0;
@@ -143,7 +145,7 @@ Saver::CommitResult Saver::Commit(const ckpt::SavePlan& plan,
     // A second launcher may have taken the run over: its attempt must be the only writer.
     const auto lease = monitor::ReadLease(options_.run, fs_);
     if (lease && lease->attempt > options_.attempt) {
-      throw EnvironmentError("E-FENCED", options_.run.Lease(),
+      throw EnvironmentError(kFenced, options_.run.Lease(),
                              "attempt " + std::to_string(lease->attempt) +
                                  " has taken this run over from attempt " +
                                  std::to_string(options_.attempt),
@@ -205,7 +207,8 @@ void Saver::Committed(const monitor::CheckpointRecord& record) {
 
 // Every rank for a part that failed (all of them know), the root alone for a failed commit.
 void Saver::Failed(const std::string& line) {
-  ++failed_;
+  // A fenced attempt must not try again.
+  failed_ = line.starts_with(kFenced) ? 2 : failed_ + 1;
   due_ = true;
   last_error_ = line;
   if (is_root()) LogWarning("a checkpoint failed, the next step is saved instead: " + line);
@@ -214,6 +217,9 @@ void Saver::Failed(const std::string& line) {
 
 void Saver::GiveUpAfterTwo() {
   if (failed_ < 2) return;
+  if (last_error_.starts_with(kFenced)) {
+    throw AgreedError(ErrorKind::kEnvironment, kFenced, last_error_, is_root());
+  }
   throw AgreedError(EnvironmentError("E-CKPT-SAVE", options_.run.Checkpoints(),
                                      "two checkpoints in a row failed: " + last_error_,
                                      "free space or repair the file system, then resume"),

@@ -40,7 +40,8 @@ std::string NearestDivisors(int64_t batch, int ranks) {
 
 // Which program this is: two builds must not train together.
 std::string ProgramFingerprint() {
-  return Hex64(Fnv1a(PosixFileSystem().ReadAll("/proc/self/exe")));
+  const std::string bytes = PosixFileSystem().ReadAll("/proc/self/exe");
+  return Hex64(bytes.size() << 32 | Crc32c(0, bytes.data(), bytes.size()));
 }
 
 }  // namespace

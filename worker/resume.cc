@@ -1,0 +1,198 @@
+#include "worker/resume.h"
+
+#include <map>
+#include <memory>
+
+#include "checkpoint/load.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "common/strings.h"
+#include "configs/load.h"
+#include "configs/schema.h"
+#include "eval/weights.h"
+#include "worker/agree.h"
+
+namespace contrail::worker {
+namespace {
+
+// Key -> value of a resolved config's text; the origins after "  # " are left out.
+std::map<std::string, std::string> ValuesOf(const std::string& toml) {
+  std::map<std::string, std::string> values;
+  std::string table;
+  int phases = 0;
+  for (const std::string& line : Split(toml, '\n')) {
+    const size_t equals = line.find(" = ");
+    if (line == "[[phase]]") {
+      table = "phase " + std::to_string(++phases);
+    } else if (line.starts_with('[')) {
+      table = line.substr(1, line.find(']') - 1);
+    } else if (equals != std::string::npos) {
+      values[table + "." + line.substr(0, equals)] =
+          line.substr(equals + 3, line.rfind("  # ") - equals - 3);
+    }
+  }
+  return values;
+}
+
+bool Trains(const std::string& key) {
+  if (key.starts_with("phase ")) return true;
+  const KeySpec* spec = FindKey(key);
+  return spec != nullptr && spec->trains;
+}
+
+bool AskedFor(const Config& config, const std::string& key) {
+  const auto origin = config.origin.find(key);
+  return origin != config.origin.end() && origin->second.starts_with("--set");
+}
+
+// Throws where the run cannot go on from this step.
+void CheckState(const ckpt::StepReader& step, const Config& config,
+                const std::string& data_fingerprint) {
+  const ckpt::RunState& state = step.state();
+  const auto batch = static_cast<uint64_t>(config.train.global_batch_size);
+  if (state.samples_seen != state.step * batch) {
+    throw UserError("E-RESUME-BATCH", step.dir(),
+                    "the run's global batch size was " +
+                        std::to_string(state.step ? state.samples_seen / state.step : 0) +
+                        ", the config says " + std::to_string(batch),
+                    "a run keeps its batch size; for another one start a new run with "
+                    "model.init = \"" +
+                        step.dir() + "\"");
+  }
+  if (state.data_fingerprint != data_fingerprint && !AskedFor(config, "data.train")) {
+    throw UserError("E-RESUME-DATA", step.dir(),
+                    "the shards changed since this step was saved (data fingerprint " +
+                        state.data_fingerprint + ", now " + data_fingerprint + ")",
+                    "bring the same shards back, or say that you mean it: --set data.train=...");
+  }
+}
+
+void ReportChanges(const ckpt::RunState& state, const Config& config) {
+  if (state.fingerprint == TrainingFingerprint(config)) return;
+  for (const std::string& change : TrainingChanges(state.config_toml, ToToml(config))) {
+    LogWarning("the run goes on with another setting: " + change);
+  }
+}
+
+// Reads own slices of all kinds.
+void ReadOwn(const ckpt::StepReader& step, FlatParams& flat) {
+  const std::vector<ckpt::Range> ranges = flat.RangesOf(flat.rank());
+  std::vector<float> own(flat.own_elements());
+  for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
+    float* out = own.data();
+    for (const ckpt::Range& range : ranges) {
+      step.Read(kind, range, out);
+      out += range.end - range.begin;
+    }
+    flat.ImportOwn(kind, own.data());
+  }
+}
+
+// The root's list of committed steps, newest first, on every rank.
+std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
+                                          const std::string& checkpoints_dir,
+                                          std::optional<uint64_t> from) {
+  std::vector<std::string> lines;
+  if (comm.rank() == 0) {
+    for (const ckpt::StepEntry& entry : ckpt::ListSteps(fs, checkpoints_dir)) {
+      if (!from || entry.step == *from) {
+        lines.push_back(std::to_string(entry.step) + " " + entry.dir);
+      }
+    }
+  }
+  std::vector<ckpt::StepEntry> steps;
+  for (const std::string& line : Split(comm.BroadcastText(Join(lines, "\n"), 0), '\n')) {
+    const size_t space = line.find(' ');
+    if (space != std::string::npos) steps.push_back({std::stoull(line), line.substr(space + 1)});
+  }
+  return steps;
+}
+
+}  // namespace
+
+std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
+                              std::optional<uint64_t> from, const Config& config,
+                              const model::ModelSpec& spec, const std::string& data_fingerprint,
+                              FlatParams& flat) {
+  const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
+  if (steps.empty() && from) {
+    throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
+                                "holds no committed step " + std::to_string(*from),
+                                "`contrail checkpoint list` shows which there are"),
+                      comm.rank() == 0);
+  }
+  for (const ckpt::StepEntry& entry : steps) {
+    std::optional<Resumed> resumed;
+    try {
+      Together(comm, [&] {
+        const auto step = ckpt::StepReader::Open(fs, entry.dir);
+        eval::CheckModel(*step, spec, flat.layout());
+        CheckState(*step, config, data_fingerprint);
+        ReadOwn(*step, flat);
+        resumed = Resumed{step->state(), step->lineage(), step->dir()};
+      });
+    } catch (const AgreedError& error) {
+      if (error.kind() == ErrorKind::kUser || from) throw;
+      if (error.speaks()) {
+        LogWarning(std::string(error.what()) + "; the step before it is used");
+      }
+      continue;
+    }
+    if (comm.rank() == 0) ReportChanges(resumed->state, config);
+    GatherWeights(comm, flat);
+    return resumed;
+  }
+  if (steps.empty()) return std::nullopt;
+  throw AgreedError(EnvironmentError("E-CKPT-CORRUPT", checkpoints_dir,
+                                     "none of its " + std::to_string(steps.size()) +
+                                         " committed steps can be read",
+                                     "the lines above say why; restore one from a copy"),
+                    comm.rank() == 0);
+}
+
+void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::ModelSpec& spec,
+                const std::vector<model::ParamSpec>& params, FlatParams& flat) {
+  const auto seed = static_cast<uint64_t>(config.run.seed);
+  if (config.model.init == "random") {
+    for (size_t i = 0; i < params.size(); ++i) {
+      model::InitParam(params[i], seed, flat.views().weights[i]);
+    }
+    return;
+  }
+  Together(comm, [&] {
+    const auto step = ckpt::StepReader::Open(fs, config.model.init);
+    eval::CheckModel(*step, spec, flat.layout());
+    std::vector<float> own(flat.own_elements());
+    float* out = own.data();
+    for (const ckpt::Range& range : flat.RangesOf(flat.rank())) {
+      step->Read(0, range, out);
+      out += range.end - range.begin;
+    }
+    flat.ImportOwn(0, own.data());
+  });
+  GatherWeights(comm, flat);
+}
+
+void GatherWeights(Comm& comm, FlatParams& flat) {
+  for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+    comm.AllGather(flat.weights(bucket), flat.own_weights(bucket));
+  }
+}
+
+std::vector<std::string> TrainingChanges(const std::string& old_toml, const std::string& new_toml) {
+  const auto before = ValuesOf(old_toml);
+  auto after = ValuesOf(new_toml);
+  std::vector<std::string> changes;
+  for (const auto& [key, value] : before) {
+    const auto now = after.find(key);
+    const std::string text = now == after.end() ? "(default)" : now->second;
+    if (Trains(key) && text != value) changes.push_back(key + ": " + value + " -> " + text);
+    if (now != after.end()) after.erase(now);
+  }
+  for (const auto& [key, value] : after) {
+    if (Trains(key)) changes.push_back(key + ": (default) -> " + value);
+  }
+  return changes;
+}
+
+}  // namespace contrail::worker

@@ -1,0 +1,66 @@
+#pragma once
+// One rank's training loop, from the first step it has to do to the end of the run.
+
+#include <memory>
+#include <string>
+
+#include "data/dataset.h"
+#include "model/clip.h"
+#include "worker/comm/comm.h"
+#include "worker/flat.h"
+#include "worker/launch.h"
+#include "worker/phases.h"
+#include "worker/progress.h"
+#include "worker/reporter.h"
+#include "worker/resume.h"
+#include "worker/saver.h"
+#include "worker/step.h"
+
+namespace contrail::worker {
+
+enum class Outcome { kDone, kStopped };
+
+class Trainer {
+ public:
+  // Collective. Runs every start check, makes the run directory of a fresh run, resumes or
+  // initialises. Throws AgreedError; nothing is written where a check fails.
+  Trainer(Comm& comm, Progress& progress, const Launch& launch);
+  ~Trainer();
+
+  // Collective. Trains until the plan ends or a stop is asked for; the last step is committed
+  // then. Throws AgreedError (E-NONFINITE, E-CKPT-SAVE) or the error of this rank alone.
+  Outcome Run();
+
+ private:
+  void CheckStart();
+  void Restore();
+  void StartLoader();
+  void StartReporter();
+  ckpt::RunState State() const;
+  ckpt::Snapshot TakeSnapshot() const;
+  void CheckFinite(const char* what, double value) const;
+  void Report(const Verdict& verdict, double lr, double scale);
+
+  Comm& comm_;
+  Progress& progress_;
+  const Launch launch_;
+  const Config& config_;
+  model::ModelSpec spec_;
+
+  std::shared_ptr<const data::Dataset> dataset_;
+  std::unique_ptr<PhasePlan> plan_;
+  std::unique_ptr<model::ClipModel> model_;
+  std::unique_ptr<FlatParams> flat_;
+  std::unique_ptr<TrainStep> step_;
+  std::unique_ptr<data::BatchLoader> loader_;
+  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<Saver> saver_;
+
+  ckpt::RunState state_;  // the part that stays the same in this attempt
+  std::string data_fingerprint_;
+  uint64_t done_ = 0;         // optimizer steps done
+  double loss_ = 0;           // of the last one
+  monitor::StepTimes times_;  // of the last one
+};
+
+}  // namespace contrail::worker
