@@ -1,0 +1,73 @@
+#include "launcher/blame.h"
+
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+namespace contrail::launcher {
+namespace {
+
+RankEnd Died(int rank, uint64_t collective, int signal) {
+  return {rank, "n1", 10, collective, std::nullopt, signal};
+}
+
+RankEnd Said(int rank, uint64_t collective, const std::string& outcome, const std::string& id) {
+  monitor::EndRecord record;
+  record.rank = rank;
+  record.host = "n2";
+  record.outcome = outcome;
+  record.collective = collective;
+  record.error_id = id;
+  record.message = id + ": the whole line";
+  record.step = 11;
+  return {rank, "n1", 10, collective, record, std::nullopt};
+}
+
+TEST(FirstCause, NothingWhereAllEndedWell) {
+  EXPECT_FALSE(FirstCause({}));
+  EXPECT_FALSE(FirstCause({Said(0, 9, "done", ""), Said(1, 9, "stopped", "")}));
+}
+
+TEST(FirstCause, ADeathWithoutAWord) {
+  const auto failure = FirstCause({Said(0, 9, "done", ""), Died(2, 7, SIGKILL)});
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->cause, Cause::kRankDied);
+  EXPECT_EQ(failure->rank, 2);
+  EXPECT_EQ(failure->host, "n1");
+  EXPECT_EQ(failure->detail, "killed by signal 9 (Killed)");
+  EXPECT_EQ(failure->error_id, "");
+  EXPECT_EQ(failure->step, 10u);
+}
+
+TEST(FirstCause, ACrashHasAnIdOfItsOwn) {
+  EXPECT_EQ(FirstCause({Died(1, 7, SIGSEGV)})->error_id, "signal 11");
+  EXPECT_EQ(FirstCause({Died(1, 7, 75 << 8)})->detail, "exited with code 75");
+}
+
+TEST(FirstCause, TheLowestCollectiveBeatsItsVictims) {
+  const auto failure = FirstCause(
+      {Said(0, 12, "environment_error", "E-IO"), Said(3, 8, "environment_error", "E-IO")});
+  EXPECT_EQ(failure->rank, 3);
+  EXPECT_EQ(failure->cause, Cause::kError);
+  EXPECT_EQ(failure->detail, "E-IO: the whole line");
+  EXPECT_EQ(failure->host, "n2");
+  EXPECT_EQ(failure->step, 11u);
+}
+
+TEST(FirstCause, TheUsersMistakeBeatsEverything) {
+  const auto failure =
+      FirstCause({Said(0, 1, "environment_error", "E-IO"), Died(1, 0, SIGKILL),
+                  Said(2, 99, "user_error", "E-DATA-IMAGE"), Said(3, 5, "bug", "E-BUG")});
+  EXPECT_EQ(failure->rank, 2);
+  EXPECT_EQ(failure->cause, Cause::kUserError);
+  EXPECT_EQ(FirstCause({Died(1, 0, SIGKILL), Said(3, 5, "bug", "E-BUG")})->cause, Cause::kBug);
+}
+
+TEST(FirstCause, ACommunicationErrorIsTheVictimOfADeath) {
+  const auto failure =
+      FirstCause({Said(0, 3, "environment_error", "E-COMM-PEER"), Died(1, 3, SIGKILL)});
+  EXPECT_EQ(failure->rank, 1);
+}
+
+}  // namespace
+}  // namespace contrail::launcher
