@@ -1,0 +1,117 @@
+#include "model/clip.h"
+
+#include "common/error.h"
+#include "model/clip_impl.h"
+
+namespace contrail::model {
+
+std::unique_ptr<ClipModel> ClipModel::Create(const ModelSpec& spec) {
+  return std::make_unique<ClipOverOps>(spec, CpuOps(), ClipOverOps::Options{});
+}
+
+ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options options)
+    : spec_(spec),
+      ops_(ops),
+      vit_(spec, options.prune_last_block),
+      text_(spec, options.prune_last_block),
+      type_(at::kFloat) {
+  if (spec.activation != "quick_gelu" && spec.activation != "gelu") {
+    throw UserError("E-MODEL-ACTIVATION", "model.activation",
+                    "no activation is called '" + spec.activation + "'",
+                    "use one of: quick_gelu, gelu");
+  }
+  if (spec.resolution <= 0 || spec.resolution % spec.vit.patch != 0) {
+    throw UserError("E-MODEL-RESOLUTION", spec.name,
+                    "resolution " + std::to_string(spec.resolution) +
+                        " is not a multiple of the patch size " + std::to_string(spec.vit.patch),
+                    "choose a multiple");
+  }
+  ParamList list;
+  vit_.Declare(&list);
+  text_.Declare(&list);
+  list.NextGroup();
+  list.Add("logit_scale", {}, {Init::Kind::kConstant, std::log(1.0 / 0.07)});
+  params_ = std::move(list.specs());
+}
+
+void ClipOverOps::Bind(BoundParams params) {
+  CONTRAIL_ASSERT(params.weights.size() == params_.size());
+  CONTRAIL_ASSERT(params.grads.empty() || params.grads.size() == params_.size());
+  type_ = params.weights[0].scalar_type();
+  for (size_t i = 0; i < params_.size(); ++i) {
+    for (const auto* tensors : {&params.weights, &params.grads}) {
+      if (tensors->empty()) continue;
+      const at::Tensor& tensor = (*tensors)[i];
+      CONTRAIL_ASSERT(tensor.numel() == NumElements(params_[i]) && tensor.is_contiguous() &&
+                      tensor.scalar_type() == type_);
+    }
+  }
+  // Whoever holds flat buffers may bind one-dimensional slices of them.
+  for (auto* tensors : {&params.weights, &params.grads}) {
+    for (size_t i = 0; i < tensors->size(); ++i) {
+      (*tensors)[i] = (*tensors)[i].detach().view(params_[i].shape);
+    }
+  }
+  bound_ = std::move(params);
+  ParamCursor cursor(bound_);
+  vit_.Bind(&cursor);
+  text_.Bind(&cursor);
+}
+
+void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, bool training) {
+  CONTRAIL_ASSERT(max_samples > 0 &&
+                  (!training || bound_.weights.empty() || !bound_.grads.empty()));
+  if (max_tokens <= 0) max_tokens = max_samples * spec_.text.context;
+  max_samples_ = max_samples;
+  training_ = training;
+  ArenaPlan plan;
+  vit_.Plan(max_samples, training, &plan);
+  text_.Plan(max_samples, max_tokens, training, &plan);
+  const int64_t scratch = plan.Mark();  // the towers never run at once
+  vit_.PlanScratch(training, &plan);
+  plan.Rewind(scratch);
+  text_.PlanScratch(training, &plan);
+  arena_ = Arena();
+  arena_ = Arena(plan, type_);
+}
+
+View ClipOverOps::Features(const at::Tensor& features, int64_t count) const {
+  CONTRAIL_ASSERT(features.dim() == 2 && features.size(0) == count &&
+                  features.size(1) == spec_.embed_dim && features.scalar_type() == type_ &&
+                  count > 0 && count <= max_samples_);
+  return AsView(features);
+}
+
+void ClipOverOps::ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) {
+  CONTRAIL_ASSERT(images.scalar_type() == at::kByte && images.is_contiguous() &&
+                  images.dim() == 4 && images.size(1) == 3 && images.size(2) == spec_.resolution &&
+                  images.size(3) == spec_.resolution);
+  CONTRAIL_ASSERT(keep == Keep::kNo || training_);
+  vit_.Forward(ops_, arena_, images.const_data_ptr<uint8_t>(), images.size(0),
+               Features(features, images.size(0)), keep == Keep::kYes);
+}
+
+void ClipOverOps::BackwardImages(const at::Tensor& d_features, const GroupDone& done) {
+  CONTRAIL_ASSERT(!bound_.grads.empty());
+  const auto ready = [&](int group) {
+    if (done) done(group);
+  };
+  vit_.Backward(ops_, arena_, Features(d_features, d_features.size(0)), ready);
+}
+
+void ClipOverOps::ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) {
+  CONTRAIL_ASSERT(texts.token_ids.is_contiguous() && texts.offsets.is_contiguous());
+  CONTRAIL_ASSERT(keep == Keep::kNo || training_);
+  text_.Forward(ops_, arena_, texts, Features(features, texts.offsets.numel() - 1),
+                keep == Keep::kYes);
+}
+
+void ClipOverOps::BackwardTexts(const at::Tensor& d_features, const GroupDone& done) {
+  CONTRAIL_ASSERT(!bound_.grads.empty());
+  const auto ready = [&](int group) {
+    if (done) done(group);
+  };
+  text_.Backward(ops_, arena_, Features(d_features, d_features.size(0)), ready);
+}
+
+}  // namespace contrail::model

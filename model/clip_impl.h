@@ -1,0 +1,44 @@
+#pragma once
+// ClipModel over one op table. Callers use clip.h; proofs use the switches here.
+
+#include "model/clip.h"
+#include "model/text.h"
+#include "model/vit.h"
+
+namespace contrail::model {
+
+class ClipOverOps final : public ClipModel {
+ public:
+  struct Options {
+    bool prune_last_block = true;  // exact either way; false costs time
+  };
+  ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options options);
+
+  const ModelSpec& spec() const override { return spec_; }
+  const std::vector<ParamSpec>& params() const override { return params_; }
+  void Bind(BoundParams params) override;
+  void Plan(int64_t max_samples, int64_t max_tokens, bool training) override;
+  int64_t arena_bytes() const override { return arena_.bytes(); }
+
+  void ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) override;
+  void BackwardImages(const at::Tensor& d_features, const GroupDone& done) override;
+  void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) override;
+  void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) override;
+
+ private:
+  View Features(const at::Tensor& features, int64_t count) const;
+
+  ModelSpec spec_;
+  const OpTable& ops_;
+  VitTower vit_;
+  TextTower text_;
+  std::vector<ParamSpec> params_;
+
+  BoundParams bound_;
+  at::ScalarType type_;
+  int64_t max_samples_ = 0;
+  bool training_ = false;
+  Arena arena_;
+};
+
+}  // namespace contrail::model

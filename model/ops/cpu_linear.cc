@@ -1,0 +1,179 @@
+// Matrix products: how they are split among threads. The kernel sums every element of C in one
+// order whatever the split, so results do not depend on the number of threads.
+#include <cstdlib>
+#include <new>
+
+#include "common/error.h"
+#include "model/ops/cpu_ops.h"
+
+namespace contrail::model {
+namespace {
+
+struct FreeAligned {
+  void operator()(void* p) const { std::free(p); }
+};
+
+template <typename T>
+struct Operand {
+  const T* data;
+  int64_t row, col;
+};
+template <typename T>
+Operand<T> Straight(View v) {
+  return {v.as<T>(), v.stride, 1};
+}
+template <typename T>
+Operand<T> Turned(View v) {
+  return {v.as<T>(), 1, v.stride};
+}
+
+template <typename T>
+kernels::Gemm<T> Product(Operand<T> a, Operand<T> b, View c, int64_t k) {
+  kernels::Gemm<T> g;
+  g.m = c.rows;
+  g.n = c.cols;
+  g.k = k;
+  g.a = a.data;
+  g.a_row = a.row;
+  g.a_col = a.col;
+  g.b = b.data;
+  g.b_row = b.row;
+  g.b_col = b.col;
+  g.c = c.as<T>();
+  g.c_row = c.stride;
+  return g;
+}
+
+// The part of a product whose C is [rows] x [columns].
+template <typename T>
+kernels::Gemm<T> Part(kernels::Gemm<T> g, int64_t row, int64_t rows, int64_t column,
+                      int64_t columns) {
+  g.m = rows;
+  g.n = columns;
+  g.a += row * g.a_row;
+  g.b += column * g.b_col;
+  g.c += row * g.c_row + column;
+  if (g.bias != nullptr) g.bias += column;
+  if (g.residual != nullptr) g.residual += row * g.residual_row + column;
+  if (g.other != nullptr) g.other += row * g.other_row + column;
+  return g;
+}
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+
+template <typename T>
+void Run(const kernels::Gemm<T>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  const kernels::Table<T>& table = kernels::Best<T>();
+  constexpr int64_t kWorthAThread = int64_t{1} << 19;  // multiply-adds: a few microseconds
+  const int64_t threads = std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(),
+                                            std::max<int64_t>(1, g.m * g.n * g.k / kWorthAThread));
+  // Columns first: threads then pack different parts of B instead of the same.
+  const int64_t sliver = 4 * table.lanes;
+  const int64_t column_parts = std::min(threads, std::max<int64_t>(1, g.n / sliver));
+  const int64_t columns = RoundUp(CeilDiv(g.n, column_parts), sliver);
+  const int64_t row_parts = std::max<int64_t>(1, threads / CeilDiv(g.n, columns));
+  const int64_t rows = RoundUp(CeilDiv(g.m, row_parts), 6);
+  const int64_t across = CeilDiv(g.n, columns);
+  const int64_t tasks = across * CeilDiv(g.m, rows);
+  ParallelFor(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t row = task / across * rows, column = task % across * columns;
+      table.gemm(Part(g, row, std::min(rows, g.m - row), column, std::min(columns, g.n - column)),
+                 ThreadWorkspace().pack);
+    }
+  });
+}
+
+}  // namespace
+
+Workspace ThreadWorkspace() {
+  thread_local const std::unique_ptr<void, FreeAligned> memory(
+      std::aligned_alloc(64, kernels::kPackBytes + kernels::kAttentionBytes));
+  if (memory == nullptr) throw std::bad_alloc();
+  return {memory.get(), static_cast<char*>(memory.get()) + kernels::kPackBytes};
+}
+
+void CpuOpTable::Linear(View x, View w, View bias, View residual, View out) const {
+  CONTRAIL_ASSERT(x.cols == w.cols && out.cols == w.rows && out.rows == x.rows);
+  ByType(x.type, [&]<typename T>() {
+    kernels::Gemm<T> g = Product(Straight<T>(x), Turned<T>(w), out, w.cols);
+    g.bias = bias.as<T>();
+    g.residual = residual.as<T>();
+    g.residual_row = residual.stride;
+    Run(g);
+  });
+}
+
+void CpuOpTable::LinearActivation(View x, View w, View bias, Activation f, View pre,
+                                  View act) const {
+  CONTRAIL_ASSERT(x.cols == w.cols && pre.cols == w.rows && act.cols == w.rows);
+  ByType(x.type, [&]<typename T>() {
+    kernels::Gemm<T> g = Product(Straight<T>(x), Turned<T>(w), pre, w.cols);
+    g.bias = bias.as<T>();
+    g.epilogue = kernels::Gemm<T>::Epilogue::kActivate;
+    g.exact_gelu = f == Activation::kGelu;
+    g.other = act.as<T>();
+    g.other_row = act.stride;
+    Run(g);
+  });
+}
+
+void CpuOpTable::LinearBackwardInput(View d_out, View w, View d_x) const {
+  CONTRAIL_ASSERT(d_out.cols == w.rows && d_x.cols == w.cols && d_x.rows == d_out.rows);
+  ByType(w.type,
+         [&]<typename T>() { Run(Product(Straight<T>(d_out), Straight<T>(w), d_x, w.rows)); });
+}
+
+void CpuOpTable::LinearActivationBackwardInput(View d_out, View w, Activation f, View pre,
+                                               View d_pre) const {
+  CONTRAIL_ASSERT(d_out.cols == w.rows && d_pre.cols == w.cols && pre.cols == w.cols);
+  ByType(w.type, [&]<typename T>() {
+    kernels::Gemm<T> g = Product(Straight<T>(d_out), Straight<T>(w), d_pre, w.rows);
+    g.epilogue = kernels::Gemm<T>::Epilogue::kBackActivate;
+    g.exact_gelu = f == Activation::kGelu;
+    g.other = pre.as<T>();
+    g.other_row = pre.stride;
+    Run(g);
+  });
+}
+
+void CpuOpTable::LinearBackwardWeight(View x, View d_out, View d_w, View d_bias) const {
+  CONTRAIL_ASSERT(d_w.rows == d_out.cols && d_w.cols == x.cols && x.rows == d_out.rows);
+  ByType(x.type, [&]<typename T>() {
+    kernels::Gemm<T> g = Product(Turned<T>(d_out), Straight<T>(x), d_w, x.rows);
+    g.accumulate = true;
+    Run(g);
+    if (!d_bias) return;
+    const kernels::Table<T>& table = kernels::Best<T>();
+    ParallelFor(0, CeilDiv(d_out.cols, 64), GrainOf(64 * d_out.rows),
+                [&](int64_t begin, int64_t end) {
+                  const int64_t first = begin * 64, last = std::min(end * 64, d_out.cols);
+                  table.column_sums(d_out.rows, last - first, d_out.as<T>() + first, d_out.stride,
+                                    d_bias.as<T>() + first);
+                });
+  });
+}
+
+void CpuOpTable::Project(View x, View w, View out) const {
+  CONTRAIL_ASSERT(x.cols == w.rows && out.cols == w.cols && out.rows == x.rows);
+  ByType(x.type, [&]<typename T>() { Run(Product(Straight<T>(x), Straight<T>(w), out, w.rows)); });
+}
+
+void CpuOpTable::ProjectBackward(View x, View w, View d_out, View d_x, View d_w) const {
+  CONTRAIL_ASSERT(x.cols == w.rows && d_out.cols == w.cols && d_w.rows == w.rows);
+  ByType(x.type, [&]<typename T>() {
+    Run(Product(Straight<T>(d_out), Turned<T>(w), d_x, w.cols));
+    kernels::Gemm<T> g = Product(Turned<T>(x), Straight<T>(d_out), d_w, x.rows);
+    g.accumulate = true;
+    Run(g);
+  });
+}
+
+const OpTable& CpuOps() {
+  static const CpuOpTable table;
+  return table;
+}
+
+}  // namespace contrail::model

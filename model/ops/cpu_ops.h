@@ -1,0 +1,89 @@
+#pragma once
+// The op table on the host: SIMD kernels (kernels/) under ATen's thread pool.
+
+#include <xmmintrin.h>
+
+#include "model/ops/kernels/kernels.h"
+#include "model/ops/op_table.h"
+
+namespace contrail::model {
+
+class CpuOpTable final : public OpTable {
+ public:
+  void Linear(View x, View w, View bias, View residual, View out) const override;
+  void LinearActivation(View x, View w, View bias, Activation f, View pre, View act) const override;
+  void LinearBackwardInput(View d_out, View w, View d_x) const override;
+  void LinearActivationBackwardInput(View d_out, View w, Activation f, View pre,
+                                     View d_pre) const override;
+  void LinearBackwardWeight(View x, View d_out, View d_w, View d_bias) const override;
+  void Project(View x, View w, View out) const override;
+  void ProjectBackward(View x, View w, View d_out, View d_x, View d_w) const override;
+
+  void LayerNorm(View x, View gain, View bias, View y, View stats) const override;
+  void LayerNormBackward(View x, View stats, View gain, View d_y, bool add, View d_x, View d_gain,
+                         View d_bias) const override;
+  void Attention(const AttentionShape& shape, View q, View k, View v, View out,
+                 View lse) const override;
+  void AttentionBackward(const AttentionShape& shape, View q, View k, View v, View out, View lse,
+                         View d_out, View d_q, View d_k, View d_v) const override;
+
+  void Patchify(const uint8_t* images, int64_t count, int64_t resolution, int64_t patch,
+                View out) const override;
+  void AssembleTokens(View patches, View cls, View pos, View out) const override;
+  void AssembleTokensBackward(View d_out, View d_patches, View d_cls, View d_pos) const override;
+  void Embed(const int32_t* ids, const Sequences& sequences, View table, View pos,
+             View out) const override;
+  void EmbedBackward(const int32_t* ids, const Sequences& sequences, View d_out, View d_table,
+                     View d_pos) const override;
+  void GatherRows(View x, const Sequences& sequences, Pick pick, View out) const override;
+  void ScatterAddRows(View rows, const Sequences& sequences, Pick pick, View d_x) const override;
+  void Normalize(View x, View y, View norms) const override;
+  void NormalizeBackward(View y, View norms, View d_y, View d_x) const override;
+  void Copy(View from, View to) const override;
+  void Zero(View x) const override;
+};
+
+// f.template operator()<float>() or <double>(), by the views' type.
+template <typename F>
+void ByType(at::ScalarType type, const F& f) {
+  if (type == at::kDouble) {
+    f.template operator()<double>();
+  } else {
+    f.template operator()<float>();
+  }
+}
+
+// Denormals count as zero while one lives: they cost a hundred times a normal number's time and
+// carry nothing. Per thread, so every piece of parallel work has its own.
+class DenormalsOff {
+ public:
+  DenormalsOff() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  ~DenormalsOff() { _mm_setcsr(saved_); }
+  DenormalsOff(const DenormalsOff&) = delete;
+  DenormalsOff& operator=(const DenormalsOff&) = delete;
+
+ private:
+  unsigned int saved_;
+};
+
+template <typename F>
+void ParallelFor(int64_t begin, int64_t end, int64_t grain, const F& f) {
+  at::parallel_for(begin, end, grain, [&f](int64_t first, int64_t last) {
+    const DenormalsOff guard;
+    f(first, last);
+  });
+}
+
+// Rows (or columns) a thread should at least have, so that starting it pays: `cost` elements each.
+inline int64_t GrainOf(int64_t cost) {
+  return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cost));
+}
+
+// This thread's memory for packing and for attention, made at its first use and kept.
+struct Workspace {
+  void* pack;
+  void* attention;
+};
+Workspace ThreadWorkspace();
+
+}  // namespace contrail::model
