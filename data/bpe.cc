@@ -85,8 +85,9 @@ BytePairMerges::BytePairMerges(const std::string& path) {
     at = end + 1;
     const size_t space = line.find(' ');
     const auto left = id_of.find(std::string(line.substr(0, space)));
-    const auto right =
-        space == std::string_view::npos ? id_of.end() : id_of.find(std::string(line.substr(space + 1)));
+    const auto right = space == std::string_view::npos
+                           ? id_of.end()
+                           : id_of.find(std::string(line.substr(space + 1)));
     if (left == id_of.end() || right == id_of.end()) {
       throw Bad(where, "not a merge of two known pieces");
     }

@@ -23,8 +23,8 @@ class BytePairMerges {
   static constexpr int kMerges = 49152 - 256 - 2;
   static constexpr int32_t kFirstMerge = 512;  // 256 bytes, 256 bytes that end a word
 
-  std::array<int32_t, 256> byte_id_;               // byte -> id; + 256 at the end of a word
-  std::unordered_map<uint64_t, int32_t> merged_;   // (left, right) -> id; lower ids merge first
+  std::array<int32_t, 256> byte_id_;              // byte -> id; + 256 at the end of a word
+  std::unordered_map<uint64_t, int32_t> merged_;  // (left, right) -> id; lower ids merge first
 };
 
 }  // namespace contrail::data

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxOpenShards = 256;
 constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
-constexpr uint64_t kMaxGap = 64 * 1024;  // bytes read for nothing to save a second read
+constexpr uint64_t kMaxGap = 64 * 1024;             // bytes read for nothing to save a second read
 
 std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -55,8 +55,8 @@ class TarDataset : public Dataset {
     const SampleEntry& entry = Entry(*open, shard, sample);
     Sample out;
     std::string label;
-    ReadParts(open->file, {{entry.image, &out.image}, {entry.caption, &out.caption},
-                           {entry.label, &label}});
+    ReadParts(open->file,
+              {{entry.image, &out.image}, {entry.caption, &out.caption}, {entry.label, &label}});
     if (entry.label.present()) out.label = ParseLabel(label, sample);
     return out;
   }

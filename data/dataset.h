@@ -15,9 +15,9 @@ class Tokenizer;
 
 class Dataset {
  public:
-  // Expands braces (a directory stands for the .tar files in it), indexes every shard (sidecar `<shard>.index` where present and current, else
-  // a scan of the headers). Throws UserError: E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar:
-  // file and byte offset).
+  // Expands braces (a directory stands for the .tar files in it), indexes every shard (sidecar
+  // `<shard>.index` where present and current, else a scan of the headers). Throws UserError:
+  // E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar: file and byte offset).
   static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns);
   virtual ~Dataset() = default;
 
@@ -28,9 +28,9 @@ class Dataset {
   virtual std::string Fingerprint() const = 0;
 
   struct Sample {
-    std::string image;       // encoded bytes (.jpg .jpeg .png)
-    std::string caption;     // .txt; empty where the shard has none
-    int64_t label = -1;      // .cls
+    std::string image;    // encoded bytes (.jpg .jpeg .png)
+    std::string caption;  // .txt; empty where the shard has none
+    int64_t label = -1;   // .cls
   };
   virtual Sample Read(uint64_t sample) const = 0;  // thread safe
 };
@@ -38,10 +38,10 @@ class Dataset {
 // How a batch is made from samples.
 struct LoadOptions {
   int64_t resolution = 224;
-  std::string crop = "center";    // "random-square" | "random-resized" | "center"
+  std::string crop = "center";  // "random-square" | "random-resized" | "center"
   double crop_scale_min = 0.9;
-  uint64_t seed = 0;              // augmentation draws are keyed by (seed, epoch, sample)
-  bool captions = true;           // tokenise .txt
+  uint64_t seed = 0;     // augmentation draws are keyed by (seed, epoch, sample)
+  bool captions = true;  // tokenise .txt
 };
 
 // Decodes, crops, resizes, tokenises the given samples. An undecodable image throws UserError
@@ -57,11 +57,11 @@ class BatchLoader {
     uint64_t seed = 0;
     uint64_t shuffle_window = 65536;
     uint64_t global_batch_size = 0;
-    uint64_t slice_begin = 0;   // this rank's positions inside the global batch
+    uint64_t slice_begin = 0;  // this rank's positions inside the global batch
     uint64_t slice_end = 0;
-    uint64_t first_step = 0;    // data step: index of the first global batch to deliver
+    uint64_t first_step = 0;  // data step: index of the first global batch to deliver
     int workers = 1;
-    int prefetch = 2;           // batches kept ready
+    int prefetch = 2;  // batches kept ready
   };
   static std::unique_ptr<BatchLoader> Start(std::shared_ptr<const Dataset> dataset,
                                             std::shared_ptr<const Tokenizer> tokenizer,

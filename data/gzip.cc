@@ -25,8 +25,9 @@ std::string ReadGzip(const std::string& path, size_t limit) {
     int code = Z_OK;
     const char* text = gzerror(file.get(), &code);
     if (got < 0 || code == Z_BUF_ERROR) {
-      throw std::runtime_error(code == Z_ERRNO ? ErrnoText(errno)
-                               : code == Z_BUF_ERROR ? "the file is cut short" : text);
+      throw std::runtime_error(code == Z_ERRNO       ? ErrnoText(errno)
+                               : code == Z_BUF_ERROR ? "the file is cut short"
+                                                     : text);
     }
     if (got == 0) return out;
   }

@@ -136,8 +136,7 @@ class ThreadedLoader : public BatchLoader {
   };
 
   std::vector<uint64_t> SamplesOf(uint64_t step, uint64_t& epoch) const {
-    const BatchPosition position =
-        PositionOfStep(step, order_.size(), options_.global_batch_size);
+    const BatchPosition position = PositionOfStep(step, order_.size(), options_.global_batch_size);
     epoch = position.epoch;
     std::vector<uint64_t> samples;
     for (uint64_t i = options_.slice_begin; i < options_.slice_end; ++i) {

@@ -15,8 +15,8 @@ namespace {
 struct Context {
   png_structp png = nullptr;
   png_infop info = nullptr;
-  std::string_view rest;        // reading
-  std::string* out = nullptr;   // writing
+  std::string_view rest;       // reading
+  std::string* out = nullptr;  // writing
   char message[160] = {};
 };
 

@@ -50,8 +50,8 @@ PositionedFile::~PositionedFile() { ::close(fd_); }
 size_t PositionedFile::ReadSome(void* to, size_t size, uint64_t offset) const {
   size_t done = 0;
   while (done < size) {
-    const ssize_t n = ::pread(fd_, static_cast<char*>(to) + done, size - done,
-                              static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pread(fd_, static_cast<char*>(to) + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) Fail(path_, "read at byte " + std::to_string(offset + done), errno);
     if (n == 0) break;

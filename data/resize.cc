@@ -59,16 +59,24 @@ Weights MakeWeights(int in, int out) {
   return w;
 }
 
-uint8_t Clip(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
-}
+uint8_t Clip(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255)); }
 
 constexpr int32_t kHalf = 1 << (kFractionBits - 1);
 
-void Horizontal(const uint8_t* in, size_t in_stride, int rows, const Weights& w, Image& out) {
-  for (int y = 0; y < rows; ++y, in += in_stride) {
+Image Blank(int width, int height) {
+  Image image;
+  image.width = width;
+  image.height = height;
+  image.pixels.resize(static_cast<size_t>(width) * height * 3);
+  return image;
+}
+
+Image Horizontal(const uint8_t* in, size_t in_stride, int in_width, int height, int width) {
+  const Weights w = MakeWeights(in_width, width);
+  Image out = Blank(width, height);
+  for (int y = 0; y < height; ++y, in += in_stride) {
     uint8_t* to = out.row(y);
-    for (int x = 0; x < out.width; ++x, to += 3) {
+    for (int x = 0; x < width; ++x, to += 3) {
       const uint8_t* from = in + static_cast<size_t>(w.first[static_cast<size_t>(x)]) * 3;
       const int32_t* weight = w.weight.data() + static_cast<size_t>(x) * w.taps;
       const int count = w.count[static_cast<size_t>(x)];
@@ -85,31 +93,27 @@ void Horizontal(const uint8_t* in, size_t in_stride, int rows, const Weights& w,
       to[2] = Clip(b);
     }
   }
+  return out;
 }
 
 // Whole rows at a time: the inner loop runs along memory and vectorises.
-void Vertical(const uint8_t* in, size_t in_stride, const Weights& w, Image& out) {
-  const size_t row_bytes = static_cast<size_t>(out.width) * 3;
+Image Vertical(const uint8_t* in, size_t in_stride, int in_height, int width, int height) {
+  const Weights w = MakeWeights(in_height, height);
+  Image out = Blank(width, height);
+  const size_t row_bytes = static_cast<size_t>(width) * 3;
   std::vector<int32_t> sum(row_bytes);
-  for (int y = 0; y < out.height; ++y) {
+  for (int y = 0; y < height; ++y) {
     std::fill(sum.begin(), sum.end(), kHalf);
     const int32_t* weight = w.weight.data() + static_cast<size_t>(y) * w.taps;
-    for (int t = 0; t < w.count[static_cast<size_t>(y)]; ++t) {
-      const uint8_t* from = in + static_cast<size_t>(w.first[static_cast<size_t>(y)] + t) * in_stride;
+    const uint8_t* from = in + static_cast<size_t>(w.first[static_cast<size_t>(y)]) * in_stride;
+    for (int t = 0; t < w.count[static_cast<size_t>(y)]; ++t, from += in_stride) {
       const int32_t factor = weight[t];
       for (size_t i = 0; i < row_bytes; ++i) sum[i] += from[i] * factor;
     }
     uint8_t* to = out.row(y);
     for (size_t i = 0; i < row_bytes; ++i) to[i] = Clip(sum[i]);
   }
-}
-
-Image Blank(int width, int height) {
-  Image image;
-  image.width = width;
-  image.height = height;
-  image.pixels.resize(static_cast<size_t>(width) * height * 3);
-  return image;
+  return out;
 }
 
 }  // namespace
@@ -130,20 +134,18 @@ Image ResizeBicubic(const Image& image, int left, int top, int box_width, int bo
   CONTRAIL_ASSERT(left >= 0 && top >= 0 && left + box_width <= image.width &&
                   top + box_height <= image.height);
   const uint8_t* from = image.row(top) + left * 3;
-  size_t stride = static_cast<size_t>(image.width) * 3;
-  Image narrow;
-  if (width != box_width) {
-    narrow = Blank(width, box_height);
-    Horizontal(from, stride, box_height, MakeWeights(box_width, width), narrow);
-    from = narrow.pixels.data();
-    stride = static_cast<size_t>(width) * 3;
+  const size_t stride = static_cast<size_t>(image.width) * 3;
+  if (width == box_width && height == box_height) return Crop(image, left, top, width, height);
+  if (width == box_width) return Vertical(from, stride, box_height, width, height);
+  if (height == box_height) return Horizontal(from, stride, box_width, height, width);
+  // Rounding between the passes makes their order visible; this is Pillow 13's choice.
+  const bool much_flatter = height < box_height && box_height - height > 2 * (box_width - width);
+  if (much_flatter) {
+    const Image flat = Vertical(from, stride, box_height, box_width, height);
+    return Horizontal(flat.row(0), static_cast<size_t>(box_width) * 3, box_width, height, width);
   }
-  if (height == box_height) {
-    return width != box_width ? narrow : Crop(image, left, top, box_width, box_height);
-  }
-  Image out = Blank(width, height);
-  Vertical(from, stride, MakeWeights(box_height, height), out);
-  return out;
+  const Image narrow = Horizontal(from, stride, box_width, box_height, width);
+  return Vertical(narrow.row(0), static_cast<size_t>(width) * 3, box_height, width, height);
 }
 
 Image ResizeBicubic(const Image& image, int width, int height) {

@@ -13,8 +13,8 @@ namespace contrail::data {
 namespace {
 
 constexpr std::string_view kMagic = "contrail-index 1";
-constexpr size_t kProbe = 4096;     // bytes compared at either end of the archive
-constexpr size_t kMaxHead = 512;    // the first line is shorter
+constexpr size_t kProbe = 4096;         // bytes compared at either end of the archive
+constexpr size_t kMaxHead = 512;        // the first line is shorter
 constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
 
 std::string CrcText(uint32_t crc) {

@@ -52,10 +52,10 @@ ShardIndex ScanShard(const PositionedFile& tar) {
     Extent* slot = SlotFor(current, extension);
     if (slot == nullptr) return;
     if (slot->present()) {
-      throw UserError("E-DATA-TAR", tar.path() + " at byte " + std::to_string(member.offset),
-                      "sample '" + current.key + "' has a second ." + extension +
-                          " (or a second picture)",
-                      "keys must be unique within a shard: pack it again");
+      throw UserError(
+          "E-DATA-TAR", tar.path() + " at byte " + std::to_string(member.offset),
+          "sample '" + current.key + "' has a second ." + extension + " (or a second picture)",
+          "keys must be unique within a shard: pack it again");
     }
     *slot = {member.offset, member.size};
   });

@@ -72,9 +72,9 @@ struct Ligature {
   std::u32string_view to;
 };
 constexpr Ligature kLigatures[] = {
-    {U'Ĳ', U"IJ"},  {U'ĳ', U"ij"},  {U'ŉ', U"ʼn"},   {U'Ǳ', U"DZ"},   {U'ǲ', U"Dz"},  {U'ǳ', U"dz"},
-    {U'Ǆ', U"DŽ"},  {U'ǅ', U"Dž"},  {U'ǆ', U"dž"},   {U'Ǉ', U"LJ"},   {U'ǈ', U"Lj"},  {U'ǉ', U"lj"},
-    {U'Ǌ', U"NJ"},  {U'ǋ', U"Nj"},  {U'ǌ', U"nj"},   {U'ﬀ', U"ff"},   {U'ﬁ', U"fi"},  {U'ﬂ', U"fl"},
+    {U'Ĳ', U"IJ"},  {U'ĳ', U"ij"},  {U'ŉ', U"ʼn"},      {U'Ǳ', U"DZ"}, {U'ǲ', U"Dz"}, {U'ǳ', U"dz"},
+    {U'Ǆ', U"DŽ"},  {U'ǅ', U"Dž"},  {U'ǆ', U"dž"},      {U'Ǉ', U"LJ"}, {U'ǈ', U"Lj"}, {U'ǉ', U"lj"},
+    {U'Ǌ', U"NJ"},  {U'ǋ', U"Nj"},  {U'ǌ', U"nj"},      {U'ﬀ', U"ff"}, {U'ﬁ', U"fi"}, {U'ﬂ', U"fl"},
     {U'ﬃ', U"ffi"}, {U'ﬄ', U"ffl"}, {U'ﬅ', U"\u017ft"}, {U'ﬆ', U"st"}};
 
 // Windows-1252's meaning of C1 controls; the five without one stay.
@@ -198,8 +198,8 @@ Text FixText(const Text& text) {
 // Python's str.isspace.
 bool IsSpace(char32_t c) {
   return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202f || c == 0x205f || c == 0x3000;
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+         c == 0x205f || c == 0x3000;
 }
 
 Text CollapseSpace(const Text& text) {

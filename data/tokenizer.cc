@@ -73,8 +73,8 @@ class Cursor {
     for (size_t c = 0; c < 128; ++c) {
       const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
       const bool digit = c >= '0' && c <= '9';
-      kinds[c] = letter   ? Kind::kLetter
-                 : digit  ? Kind::kNumber
+      kinds[c] = letter                            ? Kind::kLetter
+                 : digit                           ? Kind::kNumber
                  : c == ' ' || (c >= 9 && c <= 13) ? Kind::kGap
                                                    : Kind::kOther;
     }
@@ -88,8 +88,8 @@ class Cursor {
 //   <start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
 // or an empty text at the end.
 std::string_view NextWord(Cursor& cursor) {
-  static constexpr std::string_view kFixed[] = {"<start_of_text>", "<end_of_text>", "'s", "'t",
-                                                "'re", "'ve", "'m", "'ll", "'d"};
+  static constexpr std::string_view kFixed[] = {
+      "<start_of_text>", "<end_of_text>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
   size_t end = 0;
   Kind kind = Kind::kGap;
   while (!cursor.AtEnd() && (kind = cursor.Peek(end)) == Kind::kGap) cursor.MoveTo(end);
@@ -117,7 +117,8 @@ bool LowerPlain(std::string_view text, std::string& out) {
   bool plain = true;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    plain &= c < 0x7f && (c >= 0x20 || c == '\n' || c == '\t' || c == '\r' || c == '\f') && c != '&';
+    plain &=
+        c < 0x7f && (c >= 0x20 || c == '\n' || c == '\t' || c == '\r' || c == '\f') && c != '&';
     out[i] = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   }
   return plain;
