@@ -29,8 +29,8 @@ Layout RandomLayout(uint64_t seed, uint64_t elements);
 // a rank, in no order, some ranks with nothing.
 std::vector<std::vector<Range>> RandomRanges(uint64_t seed, uint64_t elements, int ranks);
 
-// The value of an element: any bit pattern of it can be told from any other's.
-float ValueOf(uint64_t step, int kind, uint64_t element);
+// The value of an element. `key` tells steps (and other runs of the same step) apart.
+float ValueOf(uint64_t key, int kind, uint64_t element);
 
 // `ranks` ranks on `nodes` nodes, blocks of consecutive ranks.
 std::vector<int> NodesOf(int ranks, int nodes);
@@ -39,6 +39,8 @@ struct World {
   Layout layout;
   std::vector<std::vector<Range>> ranges;
   std::vector<int> node_of_rank;
+  uint64_t salt = 0;  // another salt trains to other values
+  uint64_t KeyOf(uint64_t step) const { return step + 1000003 * salt; }
   int ranks() const { return static_cast<int>(ranges.size()); }
 };
 World MakeWorld(uint64_t seed, uint64_t elements, int ranks, int nodes);
@@ -52,7 +54,7 @@ std::string SaveStep(FileSystem& fs, const World& world, const std::string& chec
                      uint64_t step, uint64_t attempt = 0);
 
 // Reads everything as `readers` ranks would, each its own contiguous slice. Returns whether every
-// element of every kind is ValueOf(step, ...).
-bool ReadsBackAs(const StepReader& reader, uint64_t step, int readers);
+// element of every kind is ValueOf(key, ...).
+bool ReadsBackAs(const StepReader& reader, uint64_t key, int readers);
 
 }  // namespace contrail::ckpt
