@@ -50,6 +50,7 @@ std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes) {
   // A name with a slash could lead out of the step directory.
   if (shard.file.empty() || shard.file.find('/') != std::string::npos)
     return "a shard has an ill-formed name";
+  if (shard.parts.empty()) return shard.file + " holds no rank";
   for (const RankPart& part : shard.parts) {
     const uint64_t bytes = part.elements() * sizeof(float);
     const uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;

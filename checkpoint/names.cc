@@ -1,4 +1,4 @@
-// Names of files and directories.
+// Names of files, directories and HDF5 objects.
 #include <charconv>
 #include <cstdio>
 
@@ -72,6 +72,16 @@ std::string ShardName(int node) {
   char name[32];
   std::snprintf(name, sizeof name, "shard_%05d.h5", node);
   return name;
+}
+
+std::string RankGroupName(int rank) {
+  char name[32];
+  std::snprintf(name, sizeof name, "rank_%05d", rank);
+  return name;
+}
+
+std::string DatasetPath(int rank, int kind) {
+  return "/" + RankGroupName(rank) + "/" + kKindNames[kind];
 }
 
 }  // namespace contrail::ckpt

@@ -1,8 +1,6 @@
 #include "checkpoint/skeleton.h"
 
-#include <algorithm>
 #include <bit>
-#include <cstdio>
 
 #include "checkpoint/format.h"
 #include "checkpoint/hdf5_image.h"
@@ -13,12 +11,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little,
               "payload is written as it lies in memory");
-
-std::string GroupName(int rank) {
-  char name[32];
-  std::snprintf(name, sizeof name, "rank_%05d", rank);
-  return name;
-}
 
 // Returns the offset of the payload.
 uint64_t MakePayload(hid_t group, int kind, uint64_t elements) {
@@ -53,29 +45,6 @@ void MakeRanges(hid_t group, const std::vector<Range>& ranges) {
 
 }  // namespace
 
-uint64_t NumElements(const std::vector<Range>& ranges) {
-  uint64_t sum = 0;
-  for (const Range& range : ranges) sum += range.end - range.begin;
-  return sum;
-}
-
-std::string DatasetPath(int rank, int kind) {
-  return "/" + GroupName(rank) + "/" + kKindNames[kind];
-}
-
-std::vector<Extent> Gaps(std::vector<Extent> payload, uint64_t file_bytes) {
-  std::sort(payload.begin(), payload.end(),
-            [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
-  std::vector<Extent> gaps;
-  uint64_t at = 0;
-  for (const Extent& extent : payload) {
-    if (extent.begin > at) gaps.push_back({at, extent.begin});
-    at = std::max(at, extent.end);
-  }
-  if (at < file_bytes) gaps.push_back({at, file_bytes});
-  return gaps;
-}
-
 Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks) {
   Skeleton skeleton;
   std::vector<Extent> payload;
@@ -89,7 +58,7 @@ Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ra
     PutAttribute(root, "node", static_cast<uint64_t>(node));
     for (const RankRanges& part : ranks) {
       const Hid group(
-          H5Gcreate2(root, GroupName(part.rank).c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+          H5Gcreate2(root, RankGroupName(part.rank).c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
           H5Gclose, "make a group");
       MakeRanges(group, part.ranges);
       const uint64_t elements = NumElements(part.ranges);

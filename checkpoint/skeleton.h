@@ -47,6 +47,7 @@ uint64_t NumElements(const std::vector<Range>& ranges);
 // The parts of [0, file_bytes) outside `payload`, ascending.
 std::vector<Extent> Gaps(std::vector<Extent> payload, uint64_t file_bytes);
 
+std::string RankGroupName(int rank);  // "rank_00003"
 // "/rank_00003/weight"
 std::string DatasetPath(int rank, int kind);
 
