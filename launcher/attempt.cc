@@ -19,6 +19,7 @@ using monitor::Phase;
 constexpr int kLookMilliseconds = 100;
 constexpr double kMpirunLinger = 10;  // seconds for mpirun to end after its ranks
 constexpr double kFailedLinger = 2;   // seconds for a rank to end after its last word
+constexpr double kMpirunTidy = 0.2;   // seconds for mpirun to notice that its ranks are gone
 constexpr double kRemoteStop = 10;    // seconds for mpirun to end ranks on other nodes
 constexpr double kKillLimit = 20;     // seconds for killed processes to be gone
 
@@ -39,6 +40,7 @@ Attempt::Attempt(const AttemptPlan& plan, StopSignals& signals,
   FileSystem& fs = PosixFileSystem();
   fs.MakeDirs(run_.Attempt(plan.attempt));
   fs.MakeDirs(run_.Logs(plan.attempt));
+  fs.MakeDir(plan.scratch);
   mpirun_ = std::make_unique<Child>(MpirunCommand(plan));
   pump_ = std::make_unique<LogPump>(mpirun_->output(), fs, run_.Logs(plan.attempt) + "/node_0.log");
 }
@@ -228,11 +230,11 @@ std::string Attempt::LastLineOf(int rank) const {
   return found;
 }
 
-// Kills the ranks, not mpirun: once they are gone it removes its files and ends within
-// milliseconds, while asked to end them itself it takes two seconds. False where something is left.
+// Kills the ranks first: mpirun, asked to end them, would take two seconds; once they are gone it
+// ends within milliseconds, unless it was about to end them itself. False where something is left.
 bool Attempt::StopEverything() {
   const double begin = Now();
-  const double mpirun_limit = plan_.Local() ? 1 : kRemoteStop;
+  const double mpirun_limit = plan_.Local() ? kMpirunTidy : kRemoteStop;
   for (;;) {
     watch_.KillAll();
     std::vector<pid_t> left = SessionMembers(mpirun_->pid());

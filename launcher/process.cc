@@ -71,13 +71,16 @@ void PidFd::Kill(int signal) const {
 }
 
 std::optional<int> PidFd::ExitStatus(pid_t pid) const {
-  PidFdInfo info{};
-  info.mask = kInfoExit;
-  if (fd_ >= 0 && ioctl(fd_, kGetInfo, &info) == 0 && (info.mask & kInfoExit) != 0) {
-    return info.exit_code;
+  // The pidfd knows once the parent has reaped the process, /proc until then.
+  for (int tries = 0; tries < 2; ++tries) {
+    PidFdInfo info{};
+    info.mask = kInfoExit;
+    if (fd_ >= 0 && ioctl(fd_, kGetInfo, &info) == 0 && (info.mask & kInfoExit) != 0) {
+      return info.exit_code;
+    }
+    const std::vector<std::string> fields = StatFields(pid);
+    if (fields.size() > kExitCode && fields[kState] == "Z") return std::stoi(fields[kExitCode]);
   }
-  const std::vector<std::string> fields = StatFields(pid);
-  if (fields.size() > kExitCode && fields[kState] == "Z") return std::stoi(fields[kExitCode]);
   return std::nullopt;
 }
 

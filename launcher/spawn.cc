@@ -26,6 +26,9 @@ Child::Options MpirunCommand(const AttemptPlan& plan) {
   const std::vector<std::string>& extra = plan.config->launcher.mpirun_args;
   argv = {plan.mpirun, "-n", std::to_string(plan.ranks), "--tag-output"};
   if (plan.Local()) {
+    // Ranks that are killed leave their shared memory; in a folder of its own we can remove it.
+    Append(argv, {"--mca", "orte_tmpdir_base", plan.scratch, "--mca", "btl_vader_backing_directory",
+                  plan.scratch});
     if (!plan.allocation) Append(argv, {"--oversubscribe", "--bind-to", "none"});
     // No network inside a node; a btl of the config wins.
     if (std::find(extra.begin(), extra.end(), "btl") == extra.end()) {

@@ -20,9 +20,10 @@ struct AttemptPlan {
   std::string run_dir;
   int attempt = 1;
   int ranks = 1;
-  int64_t threads = 1;           // of each rank
-  int64_t cores = 1;             // of this node
-  std::string board;             // progress board, a path in /dev/shm
+  int64_t threads = 1;  // of each rank
+  int64_t cores = 1;    // of this node
+  std::string board;    // progress board, a path in /dev/shm
+  std::string scratch;  // existing folder for Open MPI's files of this attempt, on one node
   std::optional<uint64_t> from;  // step asked for with --from
 
   // True where every rank runs on this node.

@@ -6,7 +6,6 @@
 #include "checkpoint/load.h"
 #include "common/clock.h"
 #include "common/error.h"
-#include "common/hash.h"
 #include "common/log.h"
 #include "launcher/attempt.h"
 #include "launcher/commands.h"
@@ -15,6 +14,7 @@
 #include "launcher/ranks.h"
 #include "launcher/reporter.h"
 #include "launcher/run_setup.h"
+#include "launcher/shared_memory.h"
 #include "slurm/requeue.h"
 
 namespace contrail::launcher {
@@ -76,13 +76,16 @@ class Supervisor {
     plan.ranks = Ranks();
     plan.threads = threads_;
     plan.cores = UsableCores();
-    plan.board =
-        "/dev/shm/contrail." + Hex64(Fnv1a(job_.run.root)) + "." + std::to_string(attempt_);
+    RemoveSharedMemory(job_.run.root);
+    const SharedNames names = SharedMemoryNames(job_.run.root, attempt_);
+    plan.board = names.board;
+    plan.scratch = names.scratch;
     if (attempt_ == job_.first_attempt) plan.from = job_.from;
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
     Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
+    RemoveSharedMemory(job_.run.root);
     if (training_since_ > 0) train_seconds_ += end.noticed - training_since_;
     if (end.last.step > first_step_ && first_step_ > 0) {
       steps_trained_ += end.last.step - first_step_;

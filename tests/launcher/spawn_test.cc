@@ -23,6 +23,7 @@ AttemptPlan Plan(const Config& config) {
   plan.threads = 1;
   plan.cores = 2;
   plan.board = "/dev/shm/contrail.x.3";
+  plan.scratch = "/dev/shm/contrail.x.3.mpi";
   return plan;
 }
 
@@ -31,7 +32,9 @@ TEST(MpirunCommand, OnOneMachine) {
   const Child::Options options = MpirunCommand(Plan(config));
   EXPECT_TRUE(options.block_sigterm);
   EXPECT_EQ(Join(options.argv, " "),
-            "/usr/bin/mpirun -n 4 --tag-output --oversubscribe --bind-to none --mca btl self,vader "
+            "/usr/bin/mpirun -n 4 --tag-output --mca orte_tmpdir_base /dev/shm/contrail.x.3.mpi "
+            "--mca btl_vader_backing_directory /dev/shm/contrail.x.3.mpi "
+            "--oversubscribe --bind-to none --mca btl self,vader "
             "--mca mpi_yield_when_idle 1 /opt/contrail-worker train --run /runs/a --attempt 3 "
             "--progress /dev/shm/contrail.x.3 --ranks 4 --threads 1");
   EXPECT_EQ(options.environment.empty(), geteuid() != 0);

@@ -1,0 +1,19 @@
+#pragma once
+// An attempt's things in /dev/shm. Their names hold a hash of the run directory, so that a later
+// launcher of the same run finds what one that was killed could not remove.
+
+#include <string>
+
+namespace contrail::launcher {
+
+struct SharedNames {
+  std::string board;    // the progress board, a file
+  std::string scratch;  // Open MPI's files on one node, a folder
+};
+
+SharedNames SharedMemoryNames(const std::string& run_dir, int attempt);
+
+// Removes every board and scratch folder of the run. The caller holds the run's lock.
+void RemoveSharedMemory(const std::string& run_dir);
+
+}  // namespace contrail::launcher
