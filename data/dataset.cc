@@ -119,7 +119,8 @@ class TarDataset : public Dataset {
   std::string fingerprint_;
 };
 
-// Braces expanded; a directory stands for the .tar files in it, by name.
+}  // namespace
+
 std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   std::vector<std::string> paths;
   for (const std::string& pattern : patterns) {
@@ -136,8 +137,6 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   }
   return paths;
 }
-
-}  // namespace
 
 std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns) {
   auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns));

@@ -35,6 +35,9 @@ class Dataset {
   virtual Sample Read(uint64_t sample) const = 0;  // thread safe
 };
 
+// The shards that patterns name: braces expanded, a directory stands for the .tar files in it.
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns);
+
 // How a batch is made from samples.
 struct LoadOptions {
   int64_t resolution = 224;

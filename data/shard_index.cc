@@ -143,7 +143,7 @@ std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
   return index;
 }
 
-void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index) {
+std::string IndexText(const PositionedFile& tar, const ShardIndex& index) {
   std::string text(kMagic);
   text += " bytes=" + std::to_string(tar.size()) + " mtime_ns=" + std::to_string(tar.mtime_ns()) +
           " head=" + HeadProbe(tar) + " tail=" + TailProbe(tar) +
@@ -156,7 +156,11 @@ void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& 
     text += Escape(entry.key) + "\n";
   }
   text += "end " + CrcText(Crc32c(0, text.data(), text.size())) + "\n";
-  files.WriteAtomically(IndexPath(tar.path()), text);
+  return text;
+}
+
+void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index) {
+  files.WriteAtomically(IndexPath(tar.path()), IndexText(tar, index));
 }
 
 }  // namespace contrail::data

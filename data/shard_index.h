@@ -53,6 +53,9 @@ std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar);
 // The whole sidecar; nothing as above, or where its checksum fails.
 std::optional<ShardIndex> ReadIndex(const PositionedFile& tar);
 
+// The sidecar's text.
+std::string IndexText(const PositionedFile& tar, const ShardIndex& index);
+
 // Writes the sidecar atomically.
 void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index);
 

@@ -1,0 +1,127 @@
+#include "data/commands.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+#include <thread>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/strings.h"
+#include "configs/load.h"
+#include "data/check.h"
+#include "data/dataset.h"
+#include "data/order.h"
+#include "data/pack.h"
+#include "data/shard_index.h"
+
+namespace contrail {
+namespace {
+
+using namespace data;
+
+constexpr long kLongMax = std::numeric_limits<long>::max();
+
+void Print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw EnvironmentError("E-IO", "stdout", "could not write the output");
+  }
+}
+
+std::string Count(uint64_t n, const std::string& noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
+
+int RunPack(const ParsedArgs& args) {
+  PackOptions options;
+  options.out = args.positional.at(0);
+  options.name = args.Value("--name", options.name);
+  options.shard_samples =
+      static_cast<uint64_t>(args.Int("--shard-samples", 10000, 1, 1'000'000'000));
+  options.seed = static_cast<uint64_t>(args.Int("--seed", 0, 0, kLongMax));
+  options.limit = static_cast<uint64_t>(args.Int("--limit", 0, 1, kLongMax));
+  options.images = args.Value("--images");
+  options.labels = args.Value("--labels");
+  options.folder = args.Value("--folder");
+  options.csv = args.Value("--csv");
+  options.classes = args.Value("--classes");
+  options.templates = args.Value("--templates");
+  if (options.name.empty() || options.name.find('/') != std::string::npos) {
+    throw UserError("E-CLI-VALUE", "--name", "a shard name is a file name without slashes");
+  }
+  const PackResult result = Pack(PosixFileSystem(), options);
+  LogInfo("packed " + Count(result.samples, "sample") + " into " +
+          Count(result.shards.size(), "shard") + " (" + HumanBytes(result.bytes) + "): " +
+          result.shards.front() + (result.shards.size() > 1 ? " to " + result.shards.back() : ""));
+  return kExitDone;
+}
+
+int RunIndex(const ParsedArgs& args) {
+  uint64_t current = 0;
+  uint64_t written = 0;
+  uint64_t samples = 0;
+  for (const std::string& path : ShardPaths(args.positional)) {
+    const PositionedFile tar(path);
+    if (const auto index = ReadIndex(tar)) {
+      ++current;
+      samples += index->samples.size();
+      continue;
+    }
+    const ShardIndex index = ScanShard(tar);
+    WriteIndex(PosixFileSystem(), tar, index);
+    ++written;
+    samples += index.samples.size();
+  }
+  if (current + written == 0) {
+    throw UserError("E-DATA-EMPTY", Join(args.positional, ", "), "no .tar there");
+  }
+  LogInfo(Count(written, "index file") + " written, " + std::to_string(current) +
+          " current already, " + Count(samples, "sample"));
+  return kExitDone;
+}
+
+int RunCheck(const ParsedArgs& args) {
+  const auto dataset = Dataset::Open(args.positional);
+  const auto tokenizer = Tokenizer::Load();
+  const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const CheckReport report = CheckDataset(*dataset, *tokenizer, threads);
+  Print(args.Has("--json") ? ReportJson(report) : ReportText(report));
+  return report.broken.empty() ? kExitDone : kExitUser;
+}
+
+int RunOrder(const ParsedArgs& args) {
+  const Config config = LoadConfig(args.positional.at(0), args.Values("--set"));
+  const auto dataset = Dataset::Open(config.data.train);
+  const SampleOrder order(static_cast<uint64_t>(config.run.seed), dataset->shard_sizes(),
+                          static_cast<uint64_t>(config.data.shuffle_window));
+  const auto epoch = static_cast<uint64_t>(args.Int("--epoch", 0, 0, kLongMax));
+  const auto from = static_cast<uint64_t>(args.Int("--from", 0, 0, kLongMax));
+  const auto count = static_cast<uint64_t>(args.Int("--count", kLongMax, 0, kLongMax));
+  if (from >= order.size()) {
+    throw UserError("E-CLI-VALUE", "--from",
+                    "an epoch has positions 0 to " + std::to_string(order.size() - 1));
+  }
+  const uint64_t end = from + std::min(count, order.size() - from);
+  std::string lines;
+  for (uint64_t position = from; position < end; ++position) {
+    lines += dataset->Key(order.At(epoch, position)) + "\n";
+    if (lines.size() > 1 << 20 || position + 1 == end) {
+      Print(lines);
+      lines.clear();
+    }
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
+int RunDataCommand(const ParsedArgs& args) {
+  const std::string& name = args.command->name;
+  if (name == "data pack") return RunPack(args);
+  if (name == "data index") return RunIndex(args);
+  if (name == "data check") return RunCheck(args);
+  if (name == "data order") return RunOrder(args);
+  BugAt(__FILE__, __LINE__, "every data command of the table is run");
+}
+
+}  // namespace contrail

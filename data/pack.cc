@@ -1,0 +1,55 @@
+#include "data/pack.h"
+
+#include "common/error.h"
+#include "common/strings.h"
+#include "data/names.h"
+#include "data/shard_writer.h"
+
+namespace contrail::data {
+namespace {
+
+std::unique_ptr<PackSource> OpenSource(const PackOptions& options) {
+  const bool idx = !options.images.empty() || !options.labels.empty();
+  const int given = int{idx} + int{!options.folder.empty()} + int{!options.csv.empty()};
+  if (given != 1) {
+    throw UserError("E-DATA-SOURCE", "data pack",
+                    given == 0 ? "no source given" : "more than one source given",
+                    "give one of --images with --labels, --folder, --csv");
+  }
+  if (idx) return OpenIdxSource(options);
+  return options.folder.empty() ? OpenCsvSource(options) : OpenFolderSource(options);
+}
+
+// Under the names that CLIP_benchmark and `contrail eval zero-shot` look for.
+void AddNames(const PackOptions& options, ShardWriter& writer) {
+  if (options.classes.empty()) return;
+  writer.AddFile("classnames.txt", Join(ReadClassNames(options.classes), "\n") + "\n");
+  if (options.templates.empty()) return;
+  std::string text;
+  for (const std::string& line : ReadTemplates(options.templates)) {
+    text += FillTemplate(line, "{c}") + "\n";
+  }
+  writer.AddFile("zeroshot_classification_templates.txt", text);
+}
+
+}  // namespace
+
+PackResult Pack(FileSystem& files, const PackOptions& options) {
+  CONTRAIL_ASSERT(options.shard_samples > 0);
+  const std::unique_ptr<PackSource> source = OpenSource(options);
+  PackSample sample;
+  if (!source->Next(sample)) {
+    throw UserError("E-DATA-EMPTY", options.folder + options.csv + options.images,
+                    "no picture to pack");
+  }
+  ShardWriter writer(files, options);
+  uint64_t written = 0;
+  do {
+    writer.Add(sample);
+    if (++written == options.limit) break;
+  } while (source->Next(sample));
+  AddNames(options, writer);
+  return writer.Commit();
+}
+
+}  // namespace contrail::data

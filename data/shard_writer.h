@@ -1,0 +1,42 @@
+#pragma once
+// Writes a set of shards so that either all of it appears under its final names or nothing does.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/pack.h"
+
+namespace contrail::data {
+
+class ShardWriter {
+ public:
+  // Throws UserError E-DATA-EXISTS where `out` holds a shard of this name.
+  ShardWriter(FileSystem& files, const PackOptions& options);
+  ~ShardWriter();  // removes what Commit has not renamed
+
+  void Add(const PackSample& sample);
+  // A whole text file beside the shards, committed with them.
+  void AddFile(const std::string& name, const std::string& text);
+
+  // Makes all durable, then renames. The first shard's name appears last.
+  PackResult Commit();
+
+ private:
+  void OpenShard();
+  void CloseShard();
+  void Append(const std::string& name, const std::string& contents);
+  void Flush(bool all);
+  std::string FinalPath(size_t shard) const;
+
+  FileSystem& files_;
+  const PackOptions& options_;
+  std::vector<std::string> pending_;  // final paths whose .tmp is to be renamed or removed
+  std::unique_ptr<WritableFile> file_;
+  std::string buffer_;
+  uint64_t offset_ = 0;
+  uint64_t in_shard_ = 0;
+  PackResult result_;
+};
+
+}  // namespace contrail::data
