@@ -1,14 +1,17 @@
 #include "launcher/reporter.h"
 
+#include <cmath>
 #include <cstdio>
 
+#include "common/clock.h"
 #include "common/log.h"
-#include "common/strings.h"
 
 namespace contrail::launcher {
 namespace {
 
-// "loss" with as many digits as people read; exact values are in the telemetry.
+constexpr size_t kCurvePoints = 240;
+
+// As many digits as people read; exact values are in the telemetry.
 std::string Short(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
@@ -32,55 +35,94 @@ std::string Quoted(const std::string& text) {
 
 }  // namespace
 
-Reporter::Reporter(std::string run, double status_seconds, int64_t global_batch_size)
-    : run_(std::move(run)),
-      status_seconds_(status_seconds),
-      global_batch_size_(global_batch_size) {}
+Reporter::Reporter(std::string run, double status_seconds)
+    : run_(std::move(run)), status_seconds_(status_seconds), begin_(SystemClock().Monotonic()) {
+  progress_.name = run_.substr(run_.rfind('/') + 1);
+}
 
-void Reporter::Event(const std::string& text) { LogInfo("contrail: " + text); }
+void Reporter::Event(const std::string& text) {
+  panel_.Clear();
+  LogInfo("contrail: " + text);
+}
 
 void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_step) {
-  attempt_ = attempt;
-  ranks_ = ranks;
+  if (first_attempt_ == 0) first_attempt_ = attempt;
   from_step_ = from_step;
-  committed_ = from_step;
   first_step_ = true;
-  up_ = false;
+  changed_.clear();
+  progress_.state = "starting";
+  progress_.attempt = attempt;
+  progress_.restarts = attempt - first_attempt_;
+  progress_.committed_step = from_step;
+  progress_.eta_seconds = std::nan("");
+  progress_.ranks.clear();
   Event("started run=" + run_ + " attempt=" + std::to_string(attempt) +
         " ranks=" + std::to_string(ranks) + " threads=" + std::to_string(threads) +
         " from_step=" + std::to_string(from_step));
 }
 
-void Reporter::See(const JobView& view) {
-  if (view.committed_step > committed_) {
-    committed_ = view.committed_step;
-    Event("checkpoint step=" + std::to_string(committed_));
+void Reporter::UpdateProgress(const JobView& view) {
+  progress_.elapsed_seconds = view.now - begin_;
+  progress_.total_steps = view.total_steps;
+  progress_.samples_per_second = view.samples_per_second;
+  progress_.ranks.clear();
+  for (const RankView& rank : view.ranks) {
+    progress_.ranks.push_back({rank.rank, monitor::PhaseName(rank.phase), rank.step,
+                               std::max(0.0, view.now - rank.time)});
   }
   if (view.step == 0) return;
-  if (first_step_) {
+  progress_.loss = view.loss;
+  if (progress_.state == "starting") progress_.state = "running";
+  if (view.step > progress_.step || first_step_) {
+    progress_.losses.push_back(view.loss);
+    if (progress_.losses.size() > 2 * kCurvePoints) {  // keep every other one
+      for (size_t i = 0; i < kCurvePoints; ++i) progress_.losses[i] = progress_.losses[2 * i];
+      progress_.losses.resize(kCurvePoints);
+    }
+  }
+  progress_.step = view.step;
+  if (view.step > first_step_number_ && view.total_steps >= view.step && !first_step_) {
+    progress_.eta_seconds = (view.now - first_step_time_) *
+                            static_cast<double>(view.total_steps - view.step) /
+                            static_cast<double>(view.step - first_step_number_);
+  }
+}
+
+void Reporter::See(const JobView& view) {
+  UpdateProgress(view);
+  if (view.committed_step > progress_.committed_step) {
+    progress_.committed_step = view.committed_step;
+    Event("checkpoint step=" + std::to_string(view.committed_step));
+  }
+  if (view.step > 0 && first_step_) {
     first_step_ = false;
     last_status_ = 0;
+    first_step_time_ = view.now;
+    first_step_number_ = view.step;
     if (from_step_ > 0) Event("resumed step=" + std::to_string(view.step));
   }
-  if (view.now - last_status_ < status_seconds_) return;
-  last_status_ = view.now;
-  Event("progress step=" + std::to_string(view.step) + "/" + std::to_string(view.total_steps) +
-        " loss=" + Short(view.loss) + " samples_per_second=" + Short(view.samples_per_second) +
-        " committed=" + std::to_string(committed_) + " ranks=" + std::to_string(ranks_) +
-        " attempt=" + std::to_string(attempt_));
+  if (panel_.live()) {
+    panel_.Show(progress_);
+  } else if (view.step > 0 && view.now - last_status_ >= status_seconds_) {
+    last_status_ = view.now;
+    Event("progress " + monitor::FormatStatusLine(progress_));
+  }
 }
 
 void Reporter::Failed(const Failure& failure, const AttemptEnd& end) {
+  progress_.last_event = std::string(CauseName(failure.cause)) + ": rank " +
+                         std::to_string(failure.rank) + " " + failure.detail;
   Event(std::string(CauseName(failure.cause)) + " rank=" + std::to_string(failure.rank) +
         " host=" + failure.host + " step=" + std::to_string(failure.step) +
         " detect_seconds=" + Seconds(end.noticed - end.last_sign) +
         " stop_seconds=" + Seconds(end.gone - end.noticed) + " detail=" + Quoted(failure.detail));
   if (end.lingering) {
-    LogWarning("some processes of the attempt did not end within 20 s of SIGKILL (blocked in I/O)");
+    LogWarning("some processes did not end within 20 s of SIGKILL: they are blocked in I/O");
   }
 }
 
 void Reporter::Restarting(int attempt, uint64_t from_step, double backoff) {
+  progress_.state = "restarting";
   Event("restarting attempt=" + std::to_string(attempt) +
         " from_step=" + std::to_string(from_step) + " backoff_seconds=" + Short(backoff));
 }
@@ -93,15 +135,18 @@ void Reporter::Recovered(const monitor::Incident& incident) {
 }
 
 void Reporter::Stopping(const std::string& signal) {
-  Event("stopping signal=" + signal + " (saving a checkpoint; Ctrl-C stops at once)");
+  progress_.state = "saving";
+  Event("stopping signal=" + signal);
 }
+
+void Reporter::Evaluating(const std::string& dataset) { Event("evaluating dataset=" + dataset); }
 
 void Reporter::Closing(const monitor::Summary& summary) {
   Event(summary.state + " run=" + run_ + " steps=" + std::to_string(summary.steps) + " loss=" +
         Short(summary.final_loss) + " samples_per_second=" + Short(summary.samples_per_second) +
         " checkpoints=" + std::to_string(summary.checkpoints) + " attempts=" +
         std::to_string(summary.attempts) + " incidents=" + std::to_string(summary.incidents) +
-        " wall_seconds=" + Short(summary.wall_seconds));
+        " wall_seconds=" + Seconds(summary.wall_seconds));
   if (summary.eval != "{}") Event("evaluation " + summary.eval);
 }
 

@@ -1,11 +1,15 @@
 #pragma once
-// What the launcher says on stderr: one line an event, progress at intervals. Lines are
-// "contrail: EVENT key=value ...", for people and for grep; stdout stays free.
+// What the launcher says on stderr: one line an event, "contrail: EVENT key=value ...", for people
+// and for grep; progress as such lines at intervals, or as a live panel on a terminal. stdout stays
+// free.
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "launcher/attempt.h"
+#include "launcher/panel.h"
 #include "monitoring/incident.h"
 #include "monitoring/run_files.h"
 
@@ -13,30 +17,35 @@ namespace contrail::launcher {
 
 class Reporter {
  public:
-  Reporter(std::string run, double status_seconds, int64_t global_batch_size);
+  // `status_seconds` between progress lines.
+  Reporter(std::string run, double status_seconds);
 
   void Started(int attempt, int ranks, int64_t threads, uint64_t from_step);
-  // Progress lines, checkpoints as they are committed, and the first step of a resumed attempt.
+  // Progress, checkpoints as they are committed, and the first step of a resumed attempt.
   void See(const JobView& view);
   void Failed(const Failure& failure, const AttemptEnd& end);
   void Restarting(int attempt, uint64_t from_step, double backoff);
   void Recovered(const monitor::Incident& incident);
   void Stopping(const std::string& signal);
+  void Evaluating(const std::string& dataset);
   void Closing(const monitor::Summary& summary);
 
  private:
   void Event(const std::string& text);
+  void UpdateProgress(const JobView& view);
 
   const std::string run_;
   const double status_seconds_;
-  const int64_t global_batch_size_;
-  int attempt_ = 0;
-  int ranks_ = 0;
+  const double begin_;
+  Panel panel_;
+  monitor::RunProgress progress_;
+  int first_attempt_ = 0;
   uint64_t from_step_ = 0;
-  double last_status_ = 0;
-  uint64_t committed_ = 0;
   bool first_step_ = false;
-  bool up_ = false;
+  double last_status_ = 0;
+  double first_step_time_ = 0;  // of this attempt, for the time that is left
+  uint64_t first_step_number_ = 0;
+  std::map<int, double> changed_;  // rank -> CLOCK_MONOTONIC of its word's last change
 };
 
 }  // namespace contrail::launcher

@@ -11,6 +11,7 @@
 namespace contrail::launcher {
 
 StopSignals::StopSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, signal);

@@ -33,8 +33,7 @@ class Supervisor {
         lease_(job.run, OwnLease(job.first_attempt, job.allocation)),
         committed_(NewestCommitted()),
         policy_({.max_restarts = job.config.launcher.max_restarts}, committed_),
-        reporter_(job.run.root, job.config.telemetry.status_seconds,
-                  job.config.train.global_batch_size) {}
+        reporter_(job.run.root, job.config.telemetry.status_seconds) {}
 
   int Run() {
     for (attempt_ = job_.first_attempt;; ++attempt_) {
@@ -89,7 +88,7 @@ class Supervisor {
     if (training_since_ > 0) train_seconds_ += end.noticed - training_since_;
     if (end.last.step > first_step_ && first_step_ > 0) {
       steps_trained_ += end.last.step - first_step_;
-      steps_seconds_ += end.last.now - first_step_time_;
+      steps_seconds_ += last_step_time_ - first_step_time_;
     }
     first_step_ = 0;
     if (end.last.step > 0) last_ = end.last;
@@ -106,6 +105,8 @@ class Supervisor {
       first_step_ = view.step;
       first_step_time_ = view.now;
     }
+    if (view.step > 0 && view.step != last_step_) last_step_time_ = view.now;
+    last_step_ = view.step;
     reporter_.See(view);
     if (const auto incident = ledger_.See(view)) {
       Append(incident);
@@ -132,6 +133,7 @@ class Supervisor {
     monitor::Summary summary = Summarise("done");
     std::optional<Error> failed;
     try {
+      if (!job_.config.eval.zero_shot.empty()) reporter_.Evaluating(job_.config.eval.zero_shot);
       summary.eval = EvaluateAtTheEnd(job_.config, job_.run, committed_, UsableCores(), signals_);
     } catch (const Error& error) {
       failed = error;
@@ -189,8 +191,7 @@ class Supervisor {
     monitor::Summary summary;
     const auto before = monitor::ReadSummary(job_.run);  // of the part before a resume
     summary.state = state;
-    summary.steps =
-        state == "done" ? std::max(committed_, last_.step) : std::max(committed_, last_.step);
+    summary.steps = std::max(committed_, last_.step);
     summary.samples_seen =
         summary.steps * static_cast<uint64_t>(job_.config.train.global_batch_size);
     if (last_.step > 0) {
@@ -239,6 +240,8 @@ class Supervisor {
   double train_seconds_ = 0;
   uint64_t first_step_ = 0;
   double first_step_time_ = 0;
+  uint64_t last_step_ = 0;
+  double last_step_time_ = 0;
   uint64_t steps_trained_ = 0;
   double steps_seconds_ = 0;
 
