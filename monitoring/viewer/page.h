@@ -1,0 +1,12 @@
+#pragma once
+// `contrail view RUN --once`: one plain page, no escapes, for logs, pipes and mail.
+
+#include <string>
+
+#include "monitoring/viewer/status.h"
+
+namespace contrail::monitor {
+
+std::string RenderPage(const RunStatus& status);
+
+}  // namespace contrail::monitor
