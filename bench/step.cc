@@ -1,0 +1,60 @@
+// Whole training steps of one rank: the trainer's own step on batches that lie in memory.
+//   step MODEL BATCH THREADS INPUT
+// The figure is the last step's loss.
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include "bench/batches.h"
+#include "bench/serve.h"
+#include "model/clip.h"
+#include "model/param.h"
+#include "model/registry.h"
+#include "worker/comm/comm.h"
+#include "worker/flat.h"
+#include "worker/optimizer.h"
+#include "worker/step.h"
+
+namespace contrail::bench {
+namespace {
+
+int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input) {
+  const c10::InferenceMode no_autograd;
+  at::set_num_threads(threads);
+  const std::vector<data::Batch> batches = ReadBatches(input, batch_size);
+
+  const auto model = model::ClipModel::Create(model::FindModel(name));
+  const auto comm = worker::MakeSingleComm();
+  worker::FlatParams flat(model->params(), comm->rank(), comm->size());
+  for (size_t i = 0; i < model->params().size(); ++i) {
+    model::InitParam(model->params()[i], /*seed=*/1, flat.views().weights[i]);
+  }
+  model->Bind(flat.views());
+  worker::TrainStep step(*comm, *model, flat, {.global_batch_size = batch_size});
+
+  uint64_t update = 0;
+  return Serve([&](int64_t steps) {
+    double loss = 0;
+    for (int64_t i = 0; i < steps; ++i) {
+      monitor::StepTimes times;
+      step.Encode(batches[update % batches.size()], times);
+      step.Gather(times);
+      loss = step.Loss(times).loss;
+      step.Backward(times);
+      const double norm = std::sqrt(step.OwnGradSquares());
+      step.Update(++update, /*lr=*/1e-3, norm, times);
+    }
+    return loss;
+  });
+}
+
+}  // namespace
+}  // namespace contrail::bench
+
+int main(int argc, char** argv) {
+  if (argc != 5) {
+    std::fputs("step MODEL BATCH THREADS INPUT\n", stderr);
+    return 2;
+  }
+  return contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4]);
+}
