@@ -23,17 +23,20 @@ ShardWriter::ShardWriter(FileSystem& files, const PackOptions& options)
                       "choose another folder or --name, or remove it first");
     }
   }
+  made_folder_ = !files.Exists(options.out);
   files.MakeDirs(options.out);
 }
 
 ShardWriter::~ShardWriter() {
+  if (committed_) return;
   file_.reset();
-  for (const std::string& path : pending_) {
-    try {
+  try {
+    for (const std::string& path : pending_) {
       if (files_.Exists(Temporary(path))) files_.RemoveFile(Temporary(path));
-    } catch (const Error&) {
-      // The error being reported already is the one that matters.
     }
+    if (made_folder_) files_.RemoveDir(options_.out);
+  } catch (const Error&) {
+    // The error being reported already is the one that matters.
   }
 }
 
@@ -107,6 +110,7 @@ PackResult ShardWriter::Commit() {
     pending_.pop_back();
   }
   files_.SyncDir(options_.out);
+  committed_ = true;
   return std::move(result_);
 }
 

@@ -36,6 +36,8 @@ class ShardWriter {
   std::string buffer_;
   uint64_t offset_ = 0;
   uint64_t in_shard_ = 0;
+  bool made_folder_ = false;
+  bool committed_ = false;
   PackResult result_;
 };
 

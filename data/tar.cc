@@ -122,9 +122,9 @@ class HeaderReader {
     return true;
   }
 
-  [[noreturn]] void Torn(uint64_t offset, const std::string& what) const {
-    throw UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what,
-                    "copy or pack the shard again");
+  [[noreturn]] void Torn(uint64_t offset, const std::string& what,
+                         const std::string& fix = "copy or pack the shard again") const {
+    throw UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what, fix);
   }
 
  private:
@@ -152,7 +152,8 @@ void ScanTar(const PositionedFile& file, const std::function<void(const TarMembe
     if (!extension && next.size) size = next.size;
     if (!size) reader.Torn(offset, "a size that is no number in the header");
     const uint64_t contents = offset + kTarBlock;
-    if (*size > file.size() || contents + *size > file.size()) {
+    const uint64_t end = contents + *size + TarPadding(*size);
+    if (*size > file.size() || end > file.size()) {
       reader.Torn(offset, "the archive ends inside the contents of '" +
                               (next.name.empty() ? NameOf(header) : next.name) + "'");
     }
@@ -167,8 +168,11 @@ void ScanTar(const PositionedFile& file, const std::function<void(const TarMembe
       }
       next = {};
     }
-    offset = contents + *size + TarPadding(*size);
+    offset = end;
   }
+  // Python's tarfile and webdataset always write the marker: without it a copy stopped here.
+  reader.Torn(offset, "the archive ends without its end marker",
+              "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
 }
 
 std::string TarHeader(std::string_view name, uint64_t size) {

@@ -42,7 +42,7 @@ struct TarMember {
 
 // Calls `visit` for every regular file, in order. Throws UserError E-DATA-TAR with path and byte
 // offset where the archive is torn: a bad checksum, a header or contents beyond the end of the
-// file. A missing end-of-archive marker after a whole member is accepted, as tar itself does.
+// file, no end-of-archive marker (a copy that stopped between two members would go unnoticed).
 void ScanTar(const PositionedFile& file, const std::function<void(const TarMember&)>& visit);
 
 // The 512-byte header of a regular file with fixed owner and time, so that packing the same input

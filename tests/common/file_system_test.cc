@@ -1,0 +1,120 @@
+#include "common/file_system.h"
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+
+#include "common/error.h"
+
+namespace contrail {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class PosixTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "contrail_fs_XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+
+  template <typename Act>
+  static std::string IoError(Act act) {
+    try {
+      act();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.id(), "E-IO");
+      EXPECT_EQ(error.kind(), ErrorKind::kEnvironment);
+      return error.what();
+    }
+    return "";
+  }
+
+  FileSystem& files_ = PosixFileSystem();
+
+ private:
+  std::string folder_;
+};
+
+TEST_F(PosixTest, WritesAtOffsetsAndReadsBack) {
+  const auto file = files_.Open(Path("a"), FileSystem::Mode::kExclusive);
+  file->PWrite("world", 5, 6);
+  file->PWrite("hello ", 6, 0);
+  file->Sync();
+  file->Close();
+  EXPECT_EQ(files_.ReadAll(Path("a")), "hello world");
+  EXPECT_EQ(files_.FileSize(Path("a")), 11u);
+  char middle[3];
+  files_.PRead(Path("a"), middle, 3, 4);
+  EXPECT_EQ(std::string(middle, 3), "o w");
+}
+
+TEST_F(PosixTest, Modes) {
+  files_.WriteAtomically(Path("a"), "0123");
+  EXPECT_THAT(IoError([&] { files_.Open(Path("a"), FileSystem::Mode::kExclusive); }),
+              AllOf(HasSubstr("E-IO: " + Path("a")), HasSubstr("File exists")));
+  files_.Open(Path("a"), FileSystem::Mode::kShared)->PWrite("x", 1, 1);
+  EXPECT_EQ(files_.ReadAll(Path("a")), "0x23");
+  files_.Open(Path("a"), FileSystem::Mode::kTruncate)->PWrite("y", 1, 0);
+  EXPECT_EQ(files_.ReadAll(Path("a")), "y");
+}
+
+TEST_F(PosixTest, FailuresSayWhatAndWhere) {
+  EXPECT_THAT(IoError([&] { files_.ReadAll(Path("none")); }),
+              AllOf(HasSubstr(Path("none")), HasSubstr("No such file")));
+  files_.WriteAtomically(Path("a"), "abc");
+  char buffer[8];
+  EXPECT_THAT(IoError([&] { files_.PRead(Path("a"), buffer, 8, 0); }), HasSubstr(Path("a")));
+  EXPECT_THAT(IoError([&] { files_.Rename(Path("none"), Path("b")); }), HasSubstr("rename to"));
+  EXPECT_THAT(IoError([&] { files_.Open(Path("no/dir"), FileSystem::Mode::kTruncate); }),
+              HasSubstr("create"));
+  EXPECT_THAT(IoError([&] { files_.RemoveFile(Path("none")); }), HasSubstr("remove"));
+}
+
+// The limit on file sizes is a full disk that any user can have.
+TEST_F(PosixTest, AWriteThatDoesNotFitThrows) {
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{1000, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::string bytes(1500, 'x');
+  const std::string message = IoError([&] {
+    files_.Open(Path("big"), FileSystem::Mode::kTruncate)->PWrite(bytes.data(), bytes.size(), 0);
+  });
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_THAT(message, AllOf(HasSubstr(Path("big")), HasSubstr("could not write: File too large")));
+}
+
+TEST_F(PosixTest, AtomicWritesReplaceAndLeaveNothingElse) {
+  files_.WriteAtomically(Path("a"), "old");
+  files_.WriteAtomically(Path("a"), "new");
+  EXPECT_EQ(files_.ReadAll(Path("a")), "new");
+  EXPECT_THAT(files_.List(Path("")), ElementsAre("a"));
+}
+
+TEST_F(PosixTest, Trees) {
+  files_.MakeDirs(Path("x/y/z"));
+  files_.MakeDirs(Path("x/y/z"));
+  files_.MakeDir(Path("x/empty"));
+  files_.WriteAtomically(Path("x/y/z/f"), "1");
+  files_.WriteAtomically(Path("x/b"), "");
+  EXPECT_THAT(files_.List(Path("x")), ElementsAre("b", "empty", "y"));
+  EXPECT_TRUE(files_.List(Path("none")).empty());
+  EXPECT_NE(IoError([&] { files_.RemoveDir(Path("x")); }), "");
+  files_.RemoveTree(Path("x"));
+  EXPECT_FALSE(files_.Exists(Path("x")));
+  files_.SyncDir(Path(""));
+}
+
+}  // namespace
+}  // namespace contrail

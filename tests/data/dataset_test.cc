@@ -1,0 +1,152 @@
+#include "data/dataset.h"
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "common/strings.h"
+#include "data/shard_cache.h"
+#include "data/tokenizer.h"
+#include "data/transform.h"
+#include "tests/data/helpers.h"
+
+namespace contrail::data {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class DatasetTest : public ScratchTest {
+ protected:
+  // pairs-000.tar .. of the given sizes; samples are numbered through.
+  std::shared_ptr<const Dataset> Shards(const std::vector<int>& sizes) const {
+    int first = 0;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      Write("pairs-00" + std::to_string(i) + ".tar", ShardOf(sizes[i], first));
+      first += sizes[i];
+    }
+    return Dataset::Open({Path("pairs-{000..00" + std::to_string(sizes.size() - 1) + "}.tar")});
+  }
+};
+
+TEST_F(DatasetTest, ReadsEverySample) {
+  const auto dataset = Shards({10, 1, 7});
+  ASSERT_EQ(dataset->size(), 18u);
+  EXPECT_EQ(dataset->shard_sizes(), (std::vector<uint64_t>{10, 1, 7}));
+  EXPECT_EQ(dataset->Key(0), "pairs-000.tar/000000");
+  EXPECT_EQ(dataset->Key(10), "pairs-001.tar/000010");
+  EXPECT_EQ(dataset->Key(17), "pairs-002.tar/000017");
+  for (uint64_t i = 0; i < 18; ++i) {
+    const Dataset::Sample sample = dataset->Read(i);
+    EXPECT_EQ(sample.caption, "sample number " + std::to_string(i));
+    EXPECT_EQ(sample.label, static_cast<int64_t>(i % 10));
+    EXPECT_EQ(sample.image, NoisePng(6, 5, i));
+  }
+}
+
+TEST_F(DatasetTest, ADirectoryStandsForItsShards) {
+  Shards({3, 4});
+  EXPECT_EQ(Dataset::Open({Path("")})->size(), 7u);
+}
+
+TEST_F(DatasetTest, IndexesChangeNothing) {
+  const auto scanned = Shards({6, 5});
+  for (const char* name : {"pairs-000.tar", "pairs-001.tar"}) {
+    const PositionedFile tar(Path(name));
+    WriteIndex(PosixFileSystem(), tar, ScanShard(tar));
+  }
+  const auto indexed = Dataset::Open({Path("pairs-{000..001}.tar")});
+  EXPECT_EQ(indexed->Fingerprint(), scanned->Fingerprint());
+  for (uint64_t i = 0; i < 11; ++i) EXPECT_EQ(indexed->Read(i).image, scanned->Read(i).image);
+}
+
+TEST_F(DatasetTest, FingerprintTellsDataApart) {
+  const std::string one = Shards({6, 5})->Fingerprint();
+  EXPECT_EQ(Shards({6, 5})->Fingerprint(), one);
+  EXPECT_NE(Shards({5, 6})->Fingerprint(), one);
+  EXPECT_NE(Dataset::Open({Path("pairs-{000..000}.tar")})->Fingerprint(), one);
+}
+
+TEST_F(DatasetTest, ManyShardsWithFewDescriptors) {
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  std::vector<std::string> paths;
+  for (int i = 0; i < 600; ++i) {
+    const std::string name = "s" + std::to_string(i) + ".tar";
+    Write(name, MakeTar({{"a.png", "p" + std::to_string(i)}}));
+    paths.push_back(Path(name));
+  }
+  const rlimit few{400, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto dataset = Dataset::Open(paths);
+  for (int round = 0; round < 2; ++round) {
+    for (uint64_t i = 0; i < 600; ++i) {
+      ASSERT_EQ(dataset->Read(i * 7 % 600).image, "p" + std::to_string(i * 7 % 600));
+    }
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+TEST_F(DatasetTest, CacheKeepsWithinItsBounds) {
+  std::vector<std::string> paths;
+  for (int i = 0; i < 20; ++i) {
+    Write("s" + std::to_string(i) + ".tar", ShardOf(4, i * 4));
+    paths.push_back(Path("s" + std::to_string(i) + ".tar"));
+  }
+  ShardCache cache(paths, 3, 1000);
+  std::weak_ptr<const OpenShard> first = cache.Get(0);
+  EXPECT_FALSE(first.expired());
+  cache.Get(1);
+  cache.Get(2);
+  EXPECT_FALSE(first.expired());
+  cache.Get(3);
+  EXPECT_TRUE(first.expired());  // the least recently used went
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < 500; ++i) {
+        ASSERT_EQ(cache.Get((i * (2 * t + 3)) % 20)->index.samples.size(), 4u);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(DatasetTest, BadInputsAreNamed) {
+  Shards({3});
+  const auto open = [&](const std::string& pattern) {
+    return MessageOf([&] { Dataset::Open({Path(pattern)}); });
+  };
+  EXPECT_THAT(
+      open("pairs-{000..002}.tar"),
+      AllOf(HasSubstr("E-DATA-MISSING: " + Path("pairs-001.tar")), HasSubstr("no such file")));
+  EXPECT_THAT(open("pairs-{000.tar"), HasSubstr("E-DATA-BRACES"));
+  Write("empty.tar", std::string(1024, '\0'));
+  EXPECT_THAT(open("empty.tar"), AllOf(HasSubstr("E-DATA-EMPTY: " + Path("empty.tar"))));
+  Write("texts.tar", MakeTar({{"1.txt", "a"}, {"2.txt", "b"}}));
+  EXPECT_THAT(open("texts.tar"), HasSubstr("E-DATA-EMPTY"));
+  std::filesystem::create_directory(Path("nothing"));
+  EXPECT_THAT(open("nothing"), HasSubstr("E-DATA-EMPTY"));
+  EXPECT_THAT(MessageOf([] { Dataset::Open({}); }), HasSubstr("E-DATA-EMPTY"));
+  Write("torn.tar", ShardOf(3).substr(0, 3000));
+  EXPECT_THAT(open("torn.tar"), AllOf(HasSubstr("E-DATA-TAR"), HasSubstr("torn.tar at byte ")));
+  Write("label.tar", MakeTar({{"1.png", "x"}, {"1.cls", "cat"}}));
+  EXPECT_THAT(MessageOf([&] { Dataset::Open({Path("label.tar")})->Read(0); }),
+              HasSubstr("E-DATA-LABEL: label.tar/1: its .cls is not a class number"));
+  // Relative names are reported in full.
+  EXPECT_THAT(
+      MessageOf([] { Dataset::Open({"no/such.tar"}); }),
+      HasSubstr("E-DATA-MISSING: " + std::filesystem::current_path().string() + "/no/such.tar"));
+}
+
+TEST_F(DatasetTest, AShardThatShrankIsNoticedWhenRead) {
+  const auto dataset = Shards({5});
+  std::filesystem::resize_file(Path("pairs-000.tar"), 2000);
+  EXPECT_THAT(MessageOf([&] { dataset->Read(4); }), HasSubstr("E-DATA-TAR"));
+}
+
+}  // namespace
+}  // namespace contrail::data
