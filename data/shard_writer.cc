@@ -34,6 +34,7 @@ ShardWriter::~ShardWriter() {
     for (const std::string& path : pending_) {
       if (files_.Exists(Temporary(path))) files_.RemoveFile(Temporary(path));
     }
+    for (const std::string& path : renamed_) files_.RemoveFile(path);
     if (made_folder_) files_.RemoveDir(options_.out);
   } catch (const Error&) {
     // The error being reported already is the one that matters.
@@ -106,7 +107,10 @@ void ShardWriter::AddFile(const std::string& name, const std::string& text) {
 PackResult ShardWriter::Commit() {
   if (file_) CloseShard();
   while (!pending_.empty()) {
-    files_.Rename(Temporary(pending_.back()), pending_.back());
+    const std::string& path = pending_.back();
+    const bool replaces = files_.Exists(path);  // an older classnames.txt
+    files_.Rename(Temporary(path), path);
+    if (!replaces) renamed_.push_back(path);
     pending_.pop_back();
   }
   files_.SyncDir(options_.out);

@@ -13,7 +13,7 @@ class ShardWriter {
  public:
   // Throws UserError E-DATA-EXISTS where `out` holds a shard of this name.
   ShardWriter(FileSystem& files, const PackOptions& options);
-  ~ShardWriter();  // removes what Commit has not renamed
+  ~ShardWriter();  // without a completed Commit, removes all that it made
 
   void Add(const PackSample& sample);
   // A whole text file beside the shards, committed with them.
@@ -32,6 +32,7 @@ class ShardWriter {
   FileSystem& files_;
   const PackOptions& options_;
   std::vector<std::string> pending_;  // final paths whose .tmp is to be renamed or removed
+  std::vector<std::string> renamed_;  // by a Commit that has not come to its end
   std::unique_ptr<WritableFile> file_;
   std::string buffer_;
   uint64_t offset_ = 0;
