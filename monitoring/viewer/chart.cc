@@ -45,6 +45,17 @@ class Dots {
     for (int dy = std::min(from, to); dy <= std::max(from, to); ++dy) Set(dx, dy, style);
   }
 
+  // Without gaps: each column is joined to the one before.
+  void Line(int x0, int y0, int x1, int y1, Style style) {
+    int last = y0;
+    for (int dx = x0; dx <= x1; ++dx) {
+      const double share = x1 == x0 ? 1 : static_cast<double>(dx - x0) / (x1 - x0);
+      const auto at = static_cast<int>(std::lround(y0 + share * (y1 - y0)));
+      Vertical(dx, at == last ? at : last + (at > last ? 1 : -1), at, style);
+      last = at;
+    }
+  }
+
  private:
   Canvas& canvas_;
   int x_, y_, w_, h_;
@@ -63,8 +74,7 @@ void Draw(Dots& dots, const Axis& axis, const std::vector<CurveBucket>& curve, S
     const auto column = static_cast<int>(std::lround(share * (dots.width() - 1)));
     const int at = row(bucket.mean);
     dots.Vertical(column, row(std::max(bucket.max, bucket.mean)), row(bucket.min), style);
-    // Joined to its neighbour, so that a steep curve is still a line.
-    if (last_column >= 0 && column - last_column <= 2) dots.Vertical(column, last_row, at, style);
+    if (last_column >= 0) dots.Line(last_column, last_row, column, at, style);
     last_column = column;
     last_row = at;
   }

@@ -61,7 +61,10 @@ void DrawHead(Canvas& canvas, const RunStatus& status) {
   if (!status.model.empty()) x = canvas.Text(x + 2, 0, status.model);
   x = canvas.Text(x + 2, 0, "● " + status.state, StateStyle(status.state));
   std::string who = "attempt " + std::to_string(status.attempt);
-  if (status.world_size > 0) who = std::to_string(status.world_size) + " ranks, " + who;
+  if (status.world_size > 0) {
+    who =
+        std::to_string(status.world_size) + (status.world_size == 1 ? " rank, " : " ranks, ") + who;
+  }
   if (status.restarts > 0) {
     who +=
         ", " + std::to_string(status.restarts) + (status.restarts == 1 ? " restart" : " restarts");
@@ -116,7 +119,7 @@ void DrawFigures(Canvas& canvas, const Box& outer, const RunStatus& status) {
     canvas.Text(box.x, y, "no step recorded yet", Style::kDim);
     return;
   }
-  line("loss", Short(status.loss) + "  (mean " + Short(status.loss_mean) + ")", Style::kBold);
+  line("loss", Short(status.loss) + ", mean " + Short(status.loss_mean), Style::kBold);
   line("batch accuracy", Percent(status.accuracy), Style::kPlain);
   line("learning rate", Short(status.lr), Style::kPlain);
   line("logit scale", Short(status.logit_scale), Style::kPlain);
@@ -144,13 +147,17 @@ void DrawAnatomy(Canvas& canvas, const Box& outer, const RunStatus& status) {
   constexpr int kTimes = 20;
   const int bar = box.w - kName - kTimes;
   int y = box.y;
-  // Where there is no room for all, the total goes first, then the phases in the order they happen.
   for (const PhaseLine& line : status.phases) {
     if (y >= box.y + box.h) break;
     if (line.phase == kTotalPhase) continue;
     canvas.Text(box.x, y, Phases()[line.phase].label, Style::kDim);
     if (bar > 2) {
-      DrawBar(canvas, box.x + kName, y, bar, line.max / longest, Style::kWarn);
+      // The slowest rank's excess in another shade too: colour may be off.
+      const auto reach = static_cast<int>(std::lround(line.max / longest * bar));
+      const auto median = static_cast<int>(std::lround(line.p50 / longest * bar));
+      for (int i = median; i < reach; ++i) {
+        canvas.Put(box.x + kName + i, y, U'\u2592', Style::kWarn);
+      }
       DrawBar(canvas, box.x + kName, y, bar, line.p50 / longest, Style::kGood);
     }
     canvas.TextRight(box.x + box.w - 10, y, Milliseconds(line.p50));
@@ -205,16 +212,18 @@ void DrawEvents(Canvas& canvas, const Box& outer, const RunStatus& status) {
 
 void DrawHelp(Canvas& canvas) {
   const char* const lines[] = {
-      "loss           mean over the global batch; grey: steps that were undone by a restart",
-      "step anatomy   blue: median rank, orange: slowest rank",
-      "data / others  share of a step waiting for input / in exposed collectives",
+      "loss           over the global batch; grey: steps undone by a restart",
+      "step anatomy   blue: median rank; shaded: slowest rank",
+      "data / others  share of a step waiting for input / for other ranks",
       "goodput        share of the elapsed time that trained the result",
-      "at risk        steps since the last committed checkpoint: lost if all ranks die now",
-      "last to ...    the rank that waits least at a collective is the one others wait for",
+      "at risk        steps since the last committed checkpoint, lost if ranks die",
+      "comes last     the rank the others wait for: it waits least itself",
       "",
-      "q  leave (the run goes on)      ?  back",
-      "contrail view RUN --once        one page          --json            for programs",
-      "contrail view RUN --json --series loss            every step, exact",
+      "q  leave, the run goes on         ?  back",
+      "",
+      "contrail view RUN --once                  one page",
+      "contrail view RUN --json                  for programs",
+      "contrail view RUN --json --series loss    every step, exact",
   };
   int y = 2;
   canvas.Text(1, 0, "contrail view", Style::kTitle);
