@@ -47,7 +47,7 @@ void Reporter::Event(const std::string& text) {
 
 void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_step) {
   if (first_attempt_ == 0) first_attempt_ = attempt;
-  from_step_ = from_step;
+  base_step_ = kUnknown;
   first_step_ = true;
   changed_.clear();
   progress_.state = "starting";
@@ -70,7 +70,7 @@ void Reporter::UpdateProgress(const JobView& view) {
     progress_.ranks.push_back({rank.rank, monitor::PhaseName(rank.phase), rank.step,
                                std::max(0.0, view.now - rank.time)});
   }
-  if (view.step == 0) return;
+  if (first_step_ && view.step <= base_step_) return;
   progress_.loss = view.loss;
   if (progress_.state == "starting") progress_.state = "running";
   if (view.step > progress_.step || first_step_) {
@@ -94,16 +94,17 @@ void Reporter::See(const JobView& view) {
     progress_.committed_step = view.committed_step;
     Event("checkpoint step=" + std::to_string(view.committed_step));
   }
-  if (view.step > 0 && first_step_) {
+  if (view.training && base_step_ == kUnknown) base_step_ = view.step;
+  if (base_step_ != kUnknown && view.step > base_step_ && first_step_) {
     first_step_ = false;
     last_status_ = 0;
     first_step_time_ = view.now;
     first_step_number_ = view.step;
-    if (from_step_ > 0) Event("resumed step=" + std::to_string(view.step));
+    if (base_step_ > 0) Event("resumed step=" + std::to_string(view.step));
   }
   if (panel_.live()) {
     panel_.Show(progress_);
-  } else if (view.step > 0 && view.now - last_status_ >= status_seconds_) {
+  } else if (!first_step_ && view.now - last_status_ >= status_seconds_) {
     last_status_ = view.now;
     Event("progress " + monitor::FormatStatusLine(progress_));
   }

@@ -40,7 +40,8 @@ class Reporter {
   Panel panel_;
   monitor::RunProgress progress_;
   int first_attempt_ = 0;
-  uint64_t from_step_ = 0;
+  static constexpr uint64_t kUnknown = UINT64_MAX;
+  uint64_t base_step_ = kUnknown;  // where the attempt began to train
   bool first_step_ = false;
   double last_status_ = 0;
   double first_step_time_ = 0;  // of this attempt, for the time that is left

@@ -82,6 +82,7 @@ class Supervisor {
     if (attempt_ == job_.first_attempt) plan.from = job_.from;
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
+    base_step_ = UINT64_MAX;
     Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
     RemoveSharedMemory(job_.run.root);
@@ -101,7 +102,8 @@ class Supervisor {
       reporter_.Stopping(sigabbrev_np(signals_.signal()));
     }
     if (training_since_ == 0 && view.training) training_since_ = view.now;
-    if (first_step_ == 0 && view.step > 0) {
+    if (view.training && base_step_ == UINT64_MAX) base_step_ = view.step;
+    if (first_step_ == 0 && base_step_ != UINT64_MAX && view.step > base_step_) {
       first_step_ = view.step;
       first_step_time_ = view.now;
     }
@@ -238,7 +240,8 @@ class Supervisor {
   JobView last_;
   double training_since_ = 0;
   double train_seconds_ = 0;
-  uint64_t first_step_ = 0;
+  uint64_t base_step_ = UINT64_MAX;  // where the attempt began to train
+  uint64_t first_step_ = 0;          // the first step after it that was seen
   double first_step_time_ = 0;
   uint64_t last_step_ = 0;
   double last_step_time_ = 0;
