@@ -54,7 +54,7 @@ void CpuOpTable::Attention(const AttentionShape& shape, View q, View k, View v, 
                            View lse) const {
   CheckShape(shape, q);
   ByType(q.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {
       const Workspace work = ThreadWorkspace();
       table.attention(HeadOf<T>(shape, sequence, head, q, k, v, out, lse), work.pack,
@@ -67,7 +67,7 @@ void CpuOpTable::AttentionBackward(const AttentionShape& shape, View q, View k, 
                                    View lse, View d_out, View d_q, View d_k, View d_v) const {
   CheckShape(shape, q);
   ByType(q.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {
       kernels::Head<T> h = HeadOf<T>(shape, sequence, head, q, k, v, out, lse);
       const int64_t begin = shape.sequences.Begin(sequence);

@@ -63,9 +63,8 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 
 template <typename T>
-void Run(const kernels::Gemm<T>& g) {
+void Run(const kernels::Table<T>& table, const kernels::Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
-  const kernels::Table<T>& table = kernels::Best<T>();
   constexpr int64_t kWorthAThread = int64_t{1} << 19;  // multiply-adds: a few microseconds
   const int64_t threads = std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(),
                                             std::max<int64_t>(1, g.m * g.n * g.k / kWorthAThread));
@@ -102,7 +101,7 @@ void CpuOpTable::Linear(View x, View w, View bias, View residual, View out) cons
     g.bias = bias.as<T>();
     g.residual = residual.as<T>();
     g.residual_row = residual.stride;
-    Run(g);
+    Run(Kernels<T>(), g);
   });
 }
 
@@ -116,14 +115,15 @@ void CpuOpTable::LinearActivation(View x, View w, View bias, Activation f, View 
     g.exact_gelu = f == Activation::kGelu;
     g.other = act.as<T>();
     g.other_row = act.stride;
-    Run(g);
+    Run(Kernels<T>(), g);
   });
 }
 
 void CpuOpTable::LinearBackwardInput(View d_out, View w, View d_x) const {
   CONTRAIL_ASSERT(d_out.cols == w.rows && d_x.cols == w.cols && d_x.rows == d_out.rows);
-  ByType(w.type,
-         [&]<typename T>() { Run(Product(Straight<T>(d_out), Straight<T>(w), d_x, w.rows)); });
+  ByType(w.type, [&]<typename T>() {
+    Run(Kernels<T>(), Product(Straight<T>(d_out), Straight<T>(w), d_x, w.rows));
+  });
 }
 
 void CpuOpTable::LinearActivationBackwardInput(View d_out, View w, Activation f, View pre,
@@ -135,7 +135,7 @@ void CpuOpTable::LinearActivationBackwardInput(View d_out, View w, Activation f,
     g.exact_gelu = f == Activation::kGelu;
     g.other = pre.as<T>();
     g.other_row = pre.stride;
-    Run(g);
+    Run(Kernels<T>(), g);
   });
 }
 
@@ -144,9 +144,9 @@ void CpuOpTable::LinearBackwardWeight(View x, View d_out, View d_w, View d_bias)
   ByType(x.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Turned<T>(d_out), Straight<T>(x), d_w, x.rows);
     g.accumulate = true;
-    Run(g);
+    Run(Kernels<T>(), g);
     if (!d_bias) return;
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ParallelFor(0, CeilDiv(d_out.cols, 64), GrainOf(64 * d_out.rows),
                 [&](int64_t begin, int64_t end) {
                   const int64_t first = begin * 64, last = std::min(end * 64, d_out.cols);
@@ -158,16 +158,18 @@ void CpuOpTable::LinearBackwardWeight(View x, View d_out, View d_w, View d_bias)
 
 void CpuOpTable::Project(View x, View w, View out) const {
   CONTRAIL_ASSERT(x.cols == w.rows && out.cols == w.cols && out.rows == x.rows);
-  ByType(x.type, [&]<typename T>() { Run(Product(Straight<T>(x), Straight<T>(w), out, w.rows)); });
+  ByType(x.type, [&]<typename T>() {
+    Run(Kernels<T>(), Product(Straight<T>(x), Straight<T>(w), out, w.rows));
+  });
 }
 
 void CpuOpTable::ProjectBackward(View x, View w, View d_out, View d_x, View d_w) const {
   CONTRAIL_ASSERT(x.cols == w.rows && d_out.cols == w.cols && d_w.rows == w.rows);
   ByType(x.type, [&]<typename T>() {
-    Run(Product(Straight<T>(d_out), Turned<T>(w), d_x, w.cols));
+    Run(Kernels<T>(), Product(Straight<T>(d_out), Turned<T>(w), d_x, w.cols));
     kernels::Gemm<T> g = Product(Turned<T>(x), Straight<T>(d_out), d_w, x.rows);
     g.accumulate = true;
-    Run(g);
+    Run(Kernels<T>(), g);
   });
 }
 

@@ -10,6 +10,11 @@ namespace contrail::model {
 
 class CpuOpTable final : public OpTable {
  public:
+  CpuOpTable() : float_(kernels::Best<float>()), double_(kernels::Best<double>()) {}
+  // On one instruction set, for proofs and benchmarks.
+  CpuOpTable(const kernels::Table<float>& f, const kernels::Table<double>& d)
+      : float_(f), double_(d) {}
+
   void Linear(View x, View w, View bias, View residual, View out) const override;
   void LinearActivation(View x, View w, View bias, Activation f, View pre, View act) const override;
   void LinearBackwardInput(View d_out, View w, View d_x) const override;
@@ -41,6 +46,19 @@ class CpuOpTable final : public OpTable {
   void NormalizeBackward(View y, View norms, View d_y, View d_x) const override;
   void Copy(View from, View to) const override;
   void Zero(View x) const override;
+
+ private:
+  template <typename T>
+  const kernels::Table<T>& Kernels() const {
+    if constexpr (std::is_same_v<T, float>) {
+      return float_;
+    } else {
+      return double_;
+    }
+  }
+
+  const kernels::Table<float>& float_;
+  const kernels::Table<double>& double_;
 };
 
 // f.template operator()<float>() or <double>(), by the views' type.

@@ -57,7 +57,7 @@ const std::array<std::array<T, 256>, 3>& ByteTable() {
 
 void CpuOpTable::LayerNorm(View x, View gain, View bias, View y, View stats) const {
   ByType(x.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByRows(x.rows, x.cols, [&](int64_t first, int64_t count) {
       table.layer_norm(count, x.cols, Row<T>(x, first), x.stride, gain.as<T>(), bias.as<T>(),
                        Row<T>(y, first), y.stride, Row<T>(stats, first));
@@ -68,7 +68,7 @@ void CpuOpTable::LayerNorm(View x, View gain, View bias, View y, View stats) con
 void CpuOpTable::LayerNormBackward(View x, View stats, View gain, View d_y, bool add, View d_x,
                                    View d_gain, View d_bias) const {
   ByType(x.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByColumns(x.cols, x.rows, [&](int64_t first, int64_t count) {  // before d_x may replace d_y
       table.layer_norm_gains(x.rows, count, x.as<T>() + first, x.stride, stats.as<T>(),
                              d_y.as<T>() + first, d_y.stride, d_gain.as<T>() + first,
@@ -111,7 +111,7 @@ void CpuOpTable::AssembleTokens(View patches, View cls, View pos, View out) cons
   const int64_t length = pos.rows;
   CONTRAIL_ASSERT(out.rows % length == 0 && patches.rows == out.rows / length * (length - 1));
   ByType(out.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByRows(out.rows, out.cols, [&](int64_t first, int64_t count) {
       for (int64_t row = first; row < first + count; ++row) {
         const int64_t i = row / length, j = row % length;
@@ -125,7 +125,7 @@ void CpuOpTable::AssembleTokens(View patches, View cls, View pos, View out) cons
 void CpuOpTable::AssembleTokensBackward(View d_out, View d_patches, View d_cls, View d_pos) const {
   const int64_t length = d_pos.rows, count = d_out.rows / length, width = d_out.cols;
   ByType(d_out.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByRows(d_patches.rows, width, [&](int64_t first, int64_t rows) {
       for (int64_t row = first; row < first + rows; ++row) {
         const int64_t from = row / (length - 1) * length + row % (length - 1) + 1;
@@ -145,7 +145,7 @@ void CpuOpTable::AssembleTokensBackward(View d_out, View d_patches, View d_cls, 
 void CpuOpTable::Embed(const int32_t* ids, const Sequences& sequences, View table, View pos,
                        View out) const {
   ByType(out.type, [&]<typename T>() {
-    const kernels::Table<T>& kernel = kernels::Best<T>();
+    const kernels::Table<T>& kernel = Kernels<T>();
     ByRows(sequences.count, out.cols * sequences.longest, [&](int64_t first, int64_t count) {
       for (int64_t i = first; i < first + count; ++i) {
         const int64_t begin = sequences.Begin(i), end = sequences.Begin(i + 1);
@@ -160,7 +160,7 @@ void CpuOpTable::Embed(const int32_t* ids, const Sequences& sequences, View tabl
 void CpuOpTable::EmbedBackward(const int32_t* ids, const Sequences& sequences, View d_out,
                                View d_table, View d_pos) const {
   ByType(d_out.type, [&]<typename T>() {
-    const kernels::Table<T>& kernel = kernels::Best<T>();
+    const kernels::Table<T>& kernel = Kernels<T>();
     ByColumns(d_out.cols, d_out.rows, [&](int64_t first, int64_t count) {
       for (int64_t i = 0; i < sequences.count; ++i) {
         const int64_t begin = sequences.Begin(i), end = sequences.Begin(i + 1);
@@ -187,7 +187,7 @@ void CpuOpTable::GatherRows(View x, const Sequences& sequences, Pick pick, View 
 
 void CpuOpTable::ScatterAddRows(View rows, const Sequences& sequences, Pick pick, View d_x) const {
   ByType(rows.type, [&]<typename T>() {
-    const kernels::Table<T>& kernel = kernels::Best<T>();
+    const kernels::Table<T>& kernel = Kernels<T>();
     for (int64_t i = 0; i < sequences.count; ++i) {
       T* to = Row<T>(d_x, PickedRow(sequences, pick, i));
       kernel.add(rows.cols, Row<T>(rows, i), to, to);
@@ -197,7 +197,7 @@ void CpuOpTable::ScatterAddRows(View rows, const Sequences& sequences, Pick pick
 
 void CpuOpTable::Normalize(View x, View y, View norms) const {
   ByType(x.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByRows(x.rows, x.cols, [&](int64_t first, int64_t count) {
       table.normalize(count, x.cols, Row<T>(x, first), x.stride, Row<T>(y, first), y.stride,
                       norms.as<T>() + first);
@@ -207,7 +207,7 @@ void CpuOpTable::Normalize(View x, View y, View norms) const {
 
 void CpuOpTable::NormalizeBackward(View y, View norms, View d_y, View d_x) const {
   ByType(y.type, [&]<typename T>() {
-    const kernels::Table<T>& table = kernels::Best<T>();
+    const kernels::Table<T>& table = Kernels<T>();
     ByRows(y.rows, y.cols, [&](int64_t first, int64_t count) {
       table.normalize_backward(count, y.cols, Row<T>(y, first), y.stride, norms.as<T>() + first,
                                Row<T>(d_y, first), d_y.stride, Row<T>(d_x, first), d_x.stride);

@@ -2,8 +2,17 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <gtest/gtest.h>
+
 namespace contrail::model {
 namespace {
+
+// Small work on a machine that runs other tests beside: one thread, except where a test asks.
+class OneThread : public testing::Environment {
+ public:
+  void SetUp() override { at::set_num_threads(1); }
+};
+const auto* const kOneThread = testing::AddGlobalTestEnvironment(new OneThread);
 
 at::Generator Random(uint64_t seed) { return at::make_generator<at::CPUGeneratorImpl>(seed); }
 

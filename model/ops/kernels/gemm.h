@@ -216,9 +216,9 @@ void RunGemm(const Gemm<T>& g, void* pack) {
           s.b = in_place ? b + j : sliver_b;
           s.b_row = in_place ? g.b_row : vecs * kLanes<T>;
           s.c = g.c + m0 * g.c_row + n0 + j;
-          s.bias = last && g.bias != nullptr ? g.bias + n0 + j : nullptr;
+          s.bias = first && g.bias != nullptr ? g.bias + n0 + j : nullptr;
           s.residual =
-              last && g.residual != nullptr ? g.residual + m0 * g.residual_row + n0 + j : nullptr;
+              first && g.residual != nullptr ? g.residual + m0 * g.residual_row + n0 + j : nullptr;
           s.last_lanes = columns - (vecs - 1) * kLanes<T>;
           Micro<T>(rows, vecs, s);
           sliver_b += k * vecs * kLanes<T>;
