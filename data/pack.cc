@@ -36,6 +36,7 @@ void AddNames(const PackOptions& options, ShardWriter& writer) {
 
 PackResult Pack(FileSystem& files, const PackOptions& options) {
   CONTRAIL_ASSERT(options.shard_samples > 0);
+  RefuseExisting(files, options);
   const std::unique_ptr<PackSource> source = OpenSource(options);
   PackSample sample;
   if (!source->Next(sample)) {

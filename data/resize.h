@@ -17,6 +17,9 @@ Image ResizeBicubic(const Image& image, int width, int height);
 Image ResizeBicubic(const Image& image, int left, int top, int box_width, int box_height, int width,
                     int height);
 
+// For tests: true makes the loops for any processor run where the AVX2 ones would.
+void ResizePortably(bool portable);
+
 // A copy of a box, inside the picture.
 Image Crop(const Image& image, int left, int top, int width, int height);
 

@@ -15,14 +15,17 @@ std::string Temporary(const std::string& path) { return path + ".tmp"; }
 
 }  // namespace
 
-ShardWriter::ShardWriter(FileSystem& files, const PackOptions& options)
-    : files_(files), options_(options) {
+void RefuseExisting(const FileSystem& files, const PackOptions& options) {
   for (const std::string& name : files.List(options.out)) {
     if (name.starts_with(options.name + "-") && name.ends_with(".tar")) {
       throw UserError("E-DATA-EXISTS", options.out + "/" + name, "the shard set exists already",
                       "choose another folder or --name, or remove it first");
     }
   }
+}
+
+ShardWriter::ShardWriter(FileSystem& files, const PackOptions& options)
+    : files_(files), options_(options) {
   made_folder_ = !files.Exists(options.out);
   files.MakeDirs(options.out);
 }

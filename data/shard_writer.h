@@ -9,9 +9,11 @@
 
 namespace contrail::data {
 
+// Throws UserError E-DATA-EXISTS where `options.out` holds a shard of `options.name`.
+void RefuseExisting(const FileSystem& files, const PackOptions& options);
+
 class ShardWriter {
  public:
-  // Throws UserError E-DATA-EXISTS where `out` holds a shard of this name.
   ShardWriter(FileSystem& files, const PackOptions& options);
   ~ShardWriter();  // without a completed Commit, removes all that it made
 
