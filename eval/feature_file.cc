@@ -1,59 +1,31 @@
 #include "eval/feature_file.h"
 
-#include <hdf5.h>
-#include <sys/statvfs.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
+#include "checkpoint/hdf5_image.h"
+#include "checkpoint/skeleton.h"
 #include "common/error.h"
-#include "common/strings.h"
 
 namespace contrail::eval {
 namespace {
 
-// Closes an HDF5 identifier when it goes out of scope.
-class Handle {
- public:
-  Handle(hid_t id, herr_t (*close)(hid_t), const char* what) : id_(id), close_(close) {
-    if (id_ < 0) throw EnvironmentError("E-IO", "", std::string("HDF5 failed in ") + what);
-  }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  ~Handle() { close_(id_); }
-  operator hid_t() const { return id_; }
+using ckpt::CheckHdf5;
+using ckpt::Hid;
 
- private:
-  hid_t id_;
-  herr_t (*close_)(hid_t);
-};
-
-void Check(herr_t status, const char* what) {
-  if (status < 0) throw EnvironmentError("E-IO", "", std::string("HDF5 failed in ") + what);
-}
-
-// Reserves [rows, dim] fp32 in the file and returns the payload's offset.
-uint64_t Reserve(hid_t file, const char* name, uint64_t rows, int64_t dim) {
+// Reserves [rows, dim] fp32 and returns where its payload goes.
+ckpt::Extent Reserve(hid_t file, const char* name, uint64_t rows, int64_t dim) {
   const hsize_t dims[2] = {rows, static_cast<hsize_t>(dim)};
-  const Handle space(H5Screate_simple(2, dims, nullptr), H5Sclose, "H5Screate");
-  const Handle create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "H5Pcreate");
-  Check(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "H5Pset_alloc_time");
-  Check(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "H5Pset_fill_time");
-  const Handle set(H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
-                   H5Dclose, "H5Dcreate");
-  if (rows == 0) return 0;
+  const Hid space(H5Screate_simple(2, dims, nullptr), H5Sclose, "make a space");
+  const Hid create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make properties");
+  CheckHdf5(H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY), "allocate early");
+  CheckHdf5(H5Pset_fill_time(create, H5D_FILL_TIME_NEVER), "never fill");
+  const Hid set(H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT),
+                H5Dclose, "make a dataset");
+  if (rows == 0) return {};
   const haddr_t offset = H5Dget_offset(set);
-  if (offset == HADDR_UNDEF) throw EnvironmentError("E-IO", "", "HDF5 gave no dataset offset");
-  return offset;
-}
-
-Handle StringType(size_t size) {
-  Handle type(H5Tcopy(H5T_C_S1), H5Tclose, "H5Tcopy");
-  Check(H5Tset_size(type, std::max<size_t>(size, 1)), "H5Tset_size");
-  Check(H5Tset_cset(type, H5T_CSET_UTF8), "H5Tset_cset");
-  Check(H5Tset_strpad(type, H5T_STR_NULLPAD), "H5Tset_strpad");
-  return type;
+  CheckHdf5(offset == HADDR_UNDEF ? -1 : 0, "place a dataset");
+  return {offset, offset + rows * static_cast<uint64_t>(dim) * sizeof(float)};
 }
 
 void WriteKeys(hid_t file, const std::vector<std::string>& keys) {
@@ -63,52 +35,20 @@ void WriteKeys(hid_t file, const std::vector<std::string>& keys) {
   for (size_t i = 0; i < keys.size(); ++i) {
     std::memcpy(packed.data() + i * width, keys[i].data(), keys[i].size());
   }
+  const Hid type(H5Tcopy(H5T_C_S1), H5Tclose, "make a type");
+  CheckHdf5(H5Tset_size(type, width), "size a type");
+  CheckHdf5(H5Tset_cset(type, H5T_CSET_UTF8), "name the character set");
+  CheckHdf5(H5Tset_strpad(type, H5T_STR_NULLPAD), "pad a type");
   const hsize_t dims[1] = {keys.size()};
-  const Handle type = StringType(width);
-  const Handle space(H5Screate_simple(1, dims, nullptr), H5Sclose, "H5Screate");
-  const Handle set(
-      H5Dcreate2(file, "image_keys", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose,
-      "H5Dcreate");
-  Check(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed.data()), "H5Dwrite");
+  const Hid space(H5Screate_simple(1, dims, nullptr), H5Sclose, "make a space");
+  const Hid set(H5Dcreate2(file, "image_keys", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                H5Dclose, "make the keys");
+  CheckHdf5(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed.data()), "write the keys");
 }
 
-void WriteAttribute(hid_t file, const char* name, const std::string& value) {
-  const Handle type = StringType(value.size());
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
-  const Handle attribute(H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         "H5Acreate");
-  const std::string padded = value.empty() ? std::string(1, '\0') : value;
-  Check(H5Awrite(attribute, type, padded.data()), "H5Awrite");
-}
-
-void WriteAttribute(hid_t file, const char* name, uint64_t value) {
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose, "H5Screate");
-  const Handle attribute(H5Acreate2(file, name, H5T_STD_U64LE, space, H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose, "H5Acreate");
-  Check(H5Awrite(attribute, H5T_NATIVE_UINT64, &value), "H5Awrite");
-}
-
-// The disk must hold the file before HDF5 starts: it cannot report a full one.
-void CheckRoom(const std::string& path, uint64_t bytes) {
+std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
-  const std::string dir = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  struct statvfs room {};
-  if (statvfs(dir.c_str(), &room) != 0) {
-    throw UserError("E-OUT-DIR", dir, ErrnoText(errno), "create the directory first");
-  }
-  const uint64_t free = static_cast<uint64_t>(room.f_bavail) * room.f_frsize;
-  if (free < bytes) {
-    throw EnvironmentError("E-IO", path,
-                           "needs " + HumanBytes(bytes) + ", the disk has " + HumanBytes(free),
-                           "free some space or write elsewhere");
-  }
-}
-
-uint64_t TotalBytes(const FeatureFile::Options& options) {
-  uint64_t bytes = 1 << 20;
-  for (const std::string& key : options.image_keys) bytes += 2 * key.size();
-  return bytes + (options.image_keys.size() + options.num_texts) *
-                     static_cast<uint64_t>(options.dim) * sizeof(float);
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
 }  // namespace
@@ -121,24 +61,32 @@ FeatureFile::FeatureFile(FileSystem& fs, const Options& options)
   if (fs_.Exists(path_)) {
     throw UserError("E-OUT-EXISTS", path_, "exists already", "remove it or choose another name");
   }
-  CheckRoom(path_, TotalBytes(options));
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  {
-    const Handle file(H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT),
-                      H5Fclose, ("creating " + temporary_).c_str());
-    if (options.images) {
-      image_offset_ = Reserve(file, "image_features", options.image_keys.size(), options.dim);
-      WriteKeys(file, options.image_keys);
-    }
-    if (options.texts) {
-      text_offset_ = Reserve(file, "text_features", options.num_texts, options.dim);
-    }
-    WriteAttribute(file, "model", options.state.model);
-    WriteAttribute(file, "activation", options.state.activation);
-    WriteAttribute(file, "checkpoint", options.checkpoint);
-    WriteAttribute(file, "step", options.state.step);
+  if (!fs_.Exists(DirectoryOf(path_))) {
+    throw UserError("E-OUT-DIR", DirectoryOf(path_), "no such directory", "create it first");
   }
-  file_ = fs_.Open(temporary_, FileSystem::Mode::kShared);
+  ckpt::Hdf5Image image(/*alignment=*/4096, /*metadata_block=*/4096);
+  std::vector<ckpt::Extent> payload;
+  if (options.images) {
+    payload.push_back(
+        Reserve(image.file(), "image_features", options.image_keys.size(), options.dim));
+    image_offset_ = payload.back().begin;
+    WriteKeys(image.file(), options.image_keys);
+  }
+  if (options.texts) {
+    payload.push_back(Reserve(image.file(), "text_features", options.num_texts, options.dim));
+    text_offset_ = payload.back().begin;
+  }
+  ckpt::PutAttribute(image.file(), "model", options.state.model);
+  ckpt::PutAttribute(image.file(), "activation", options.state.activation);
+  ckpt::PutAttribute(image.file(), "checkpoint", options.checkpoint);
+  ckpt::PutAttribute(image.file(), "step", options.state.step);
+  image.Finish();
+
+  file_ = fs_.Open(temporary_, FileSystem::Mode::kTruncate);
+  for (const ckpt::Extent& gap : ckpt::Gaps(payload, image.size())) {
+    const std::string bytes = image.Read(gap.begin, gap.end - gap.begin);
+    file_->PWrite(bytes.data(), bytes.size(), gap.begin);
+  }
 }
 
 FeatureFile::~FeatureFile() {
@@ -163,8 +111,7 @@ void FeatureFile::Commit() {
   file_->Sync();
   file_->Close();
   fs_.Rename(temporary_, path_);
-  const size_t slash = path_.rfind('/');
-  fs_.SyncDir(slash == std::string::npos ? "." : path_.substr(0, slash + 1));
+  fs_.SyncDir(DirectoryOf(path_));
   committed_ = true;
 }
 

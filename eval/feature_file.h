@@ -6,8 +6,8 @@
 //   text_features  [M, D] fp32   unit norm, row i is line i of the text file
 //   attributes of the root: model, activation, checkpoint, step
 //
-// HDF5 writes the structure, then our own pwrite fills the reserved payload (HDF5 1.10 never
-// fsyncs and crashes in H5Fclose on a full disk). The file appears under its name only when whole.
+// HDF5 makes the structure in memory, our own pwrite carries it and the payload to disk. The file
+// appears under its name only when whole.
 
 #include <cstdint>
 #include <memory>
@@ -31,7 +31,7 @@ class FeatureFile {
     ckpt::RunState state;
     std::string checkpoint;
   };
-  // Throws UserError E-OUT-EXISTS where the file exists, EnvironmentError E-IO.
+  // Throws UserError E-OUT-EXISTS, E-OUT-DIR, EnvironmentError E-IO.
   FeatureFile(FileSystem& fs, const Options& options);
   ~FeatureFile();  // removes what was not committed
 

@@ -13,7 +13,8 @@ nlohmann::ordered_json ScoreJson(const Score& score) {
   nlohmann::ordered_json per_class = nlohmann::ordered_json::array();
   for (const double accuracy : score.per_class) {
     // A class without an image has no accuracy.
-    per_class.push_back(std::isnan(accuracy) ? nlohmann::ordered_json() : accuracy);
+    per_class.push_back(std::isnan(accuracy) ? nlohmann::ordered_json()
+                                             : nlohmann::ordered_json(accuracy));
   }
   return {{"top1", score.top1}, {"top5", score.top5}, {"per_class", per_class}};
 }

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include <numeric>
 
 #include "common/clock.h"
 #include "common/error.h"
@@ -36,6 +35,12 @@ std::string NearestDivisors(int64_t batch, int ranks) {
   if (above >= batch && batch % ranks != 0 && below == batch) return std::to_string(below);
   return above <= batch && above != below ? std::to_string(below) + " or " + std::to_string(above)
                                           : std::to_string(below);
+}
+
+// The largest divisor of `whole` up to `limit` >= 1.
+int64_t LargestDivisor(int64_t whole, int64_t limit) {
+  while (whole % limit != 0) --limit;
+  return limit;
 }
 
 // Which program this is: two builds must not train together.
@@ -90,7 +95,7 @@ void CheckConfig(const Config& config, int ranks) {
     throw UserError("E-MICRO-BATCH", OriginOf(config, "train.micro_batch_size"),
                     "a rank's share of the batch, " + std::to_string(local) +
                         ", is not a multiple of train.micro_batch_size " + std::to_string(micro),
-                    "use " + std::to_string(std::gcd(micro, local)) + ", or \"auto\"");
+                    "use " + std::to_string(LargestDivisor(local, micro)) + ", or \"auto\"");
   }
 }
 
