@@ -1,0 +1,207 @@
+"""Runs small enough for tests, with the real programs: data, config, watching, breaking.
+
+Used by tests/faults and tests/slurm; needs Python's standard library only.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FASHION = "/usr/share/datasets/fashion-mnist"
+# The folder with contrail and contrail-worker.
+BIN = os.environ.get("CONTRAIL_TEST_BIN", f"{SOURCE}/build/release/bin")
+CONTRAIL = f"{BIN}/contrail"
+
+CONFIG = """
+[run]
+seed = 3
+[model]
+name = "tiny-vit"
+[data]
+train = ["{data}/pairs-{{000000..000001}}.tar"]
+[train]
+global_batch_size = 32
+steps = {steps}
+lr = 1e-3
+warmup_steps = 5
+[checkpoint]
+every_steps = 10
+every_minutes = 1000
+[launcher]
+ranks = {ranks}
+threads_per_rank = 1
+[telemetry]
+status_seconds = 2
+"""
+
+PHASES = ("absent", "starting", "training", "saving", "done", "failed")
+
+
+def packed_data():
+    """1,000 photos in two shards, packed once into the build folder."""
+    cache = f"{BIN}/../tests/tiny-data"
+    os.makedirs(os.path.dirname(cache), exist_ok=True)
+    with open(f"{cache}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(f"{cache}/pairs-000001.tar"):
+            shutil.rmtree(cache, ignore_errors=True)
+            subprocess.run(
+                [CONTRAIL, "data", "pack", cache, "--images", f"{FASHION}/train-images-idx3-ubyte.gz",
+                 "--labels", f"{FASHION}/train-labels-idx1-ubyte.gz", "--classes",
+                 f"{SOURCE}/configs/presets/fashion_classnames.txt", "--templates",
+                 f"{SOURCE}/configs/presets/fashion_templates.txt", "--limit", "1000",
+                 "--shard-samples", "500"], check=True, capture_output=True)
+    return os.path.abspath(cache)
+
+
+def fnv1a(text):
+    value = 0xcbf29ce484222325
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x100000001b3) & 0xffffffffffffffff
+    return value
+
+
+def board(run, attempt):
+    """rank -> {phase, pid, step, collective}, from the progress words in shared memory."""
+    words = {}
+    try:
+        with open(f"/dev/shm/contrail.{fnv1a(os.path.abspath(run)):016x}.{attempt}", "rb") as f:
+            data = f.read(64 * 128)
+    except FileNotFoundError:
+        return words
+    for at in range(0, len(data), 128):
+        phase, pid, step, collective = struct.unpack_from("<IiQQ", data, at)
+        rank, = struct.unpack_from("<i", data, at + 72)
+        if phase:
+            words[rank] = {"phase": PHASES[phase], "pid": pid, "step": step,
+                           "collective": collective}
+    return words
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Supervised:
+    """A `contrail train` or `contrail resume` at work."""
+
+    def __init__(self, run, *args, **popen):
+        self.run = run
+        self.log = open(f"{run}.{args[0]}.{time.monotonic_ns()}.log", "w+")
+        self.process = subprocess.Popen([CONTRAIL, *args], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log, **popen)
+
+    def text(self):
+        with open(self.log.name) as f:
+            return f.read()
+
+    def attempt(self):
+        found = re.findall(r"^contrail: started .* attempt=(\d+)", self.text(), re.M)
+        return int(found[-1]) if found else 0
+
+    def board(self):
+        return board(self.run, self.attempt())
+
+    def wait_for(self, condition, seconds=60, what="condition"):
+        """Polls condition(words) fast; returns its first true value."""
+        end = time.monotonic() + seconds
+        while True:
+            value = condition(self.board())
+            if value:
+                return value
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"no {what}; exit {self.process.poll()}\n{self.text()}")
+            time.sleep(0.01)
+
+    def wait_step(self, step, ranks):
+        """Until every rank has finished `step`; returns the words."""
+        return self.wait_for(
+            lambda words: words if len(words) == ranks and
+            min(word["step"] for word in words.values()) >= step else None,
+            what=f"step {step}")
+
+    def wait(self, seconds=120):
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds} s\n{self.text()}") from None
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+class TinyRunTest(unittest.TestCase):
+    """Temporary folder, config file, and what every test asks of a run."""
+
+    steps = 40
+    ranks = 4
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="contrail-fault-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.config = self.write_config("config.toml")
+
+    def write_config(self, name, extra="", **values):
+        values = {"data": packed_data(), "steps": self.steps, "ranks": self.ranks, **values}
+        path = f"{self.dir}/{name}"
+        with open(path, "w") as f:
+            f.write(CONFIG.format(**values) + extra)
+        return path
+
+    def start(self, *args, run="run", **popen):
+        supervised = Supervised(f"{self.dir}/{run}", *args, **popen)
+        self.addCleanup(supervised.end)
+        return supervised
+
+    def train(self, *args, run="run", **popen):
+        return self.start("train", self.config, "--run", f"{self.dir}/{run}", *args, run=run, **popen)
+
+    def resume(self, *args, run="run", **popen):
+        return self.start("resume", f"{self.dir}/{run}", *args, run=run, **popen)
+
+    def losses(self, run="run"):
+        done = subprocess.run([CONTRAIL, "view", f"{self.dir}/{run}", "--json", "--series", "loss"],
+                              capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout
+
+    def incidents(self, run="run"):
+        path = f"{self.dir}/{run}/incidents.jsonl"
+        if not os.path.exists(path):
+            return []
+        with open(path) as f:
+            return [json.loads(line) for line in f]
+
+    def summary(self, run="run"):
+        with open(f"{self.dir}/{run}/summary.json") as f:
+            return json.load(f)
+
+    def check_ledger(self, incident):
+        """The parts follow each other without a gap; what is left over is the new step."""
+        parts = sum(incident[key] for key in ("detect", "stop", "restart", "load", "redone"))
+        self.assertGreaterEqual(min(incident[key] for key in ("detect", "stop", "restart", "load",
+                                                              "redone")), 0)
+        self.assertGreaterEqual(incident["to_next_step"], parts - 1e-6)
+        self.assertLess(incident["to_next_step"] - parts, 10)
+
+    def check_nothing_left(self, run="run"):
+        prefix = f"contrail.{fnv1a(os.path.abspath(f'{self.dir}/{run}')):016x}."
+        self.assertEqual([n for n in os.listdir("/dev/shm") if n.startswith(prefix)], [])
+
+
+__all__ = ["TinyRunTest", "Supervised", "CONTRAIL", "BIN", "SOURCE", "alive", "board", "signal"]
