@@ -111,7 +111,7 @@ void PutState(hid_t root, const Manifest& manifest) {
 
 std::string MakeIndex(const Manifest& manifest) {
   const std::vector<Piece> pieces = AllPieces(manifest);
-  Hdf5Image image(1, 1 << 16);
+  Hdf5Image image(1, 1 << 13);
   {
     const Hid root(H5Gopen2(image.file(), "/", H5P_DEFAULT), H5Gclose, "open the root");
     PutState(root, manifest);

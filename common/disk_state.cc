@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <functional>
 
-#include "common/hash.h"
 #include "common/recording_file_system.h"
 
 namespace contrail {
@@ -76,7 +76,7 @@ void Apply(DiskState* state, const DiskOperation& operation, const TornWrite* to
 uint64_t DiskState::Fingerprint() const {
   std::string text;
   Describe(*this, 1, &text);
-  return Fnv1a(text);
+  return std::hash<std::string>()(text);
 }
 
 std::vector<size_t> PendingOperations(const std::vector<DiskOperation>& log, size_t prefix) {

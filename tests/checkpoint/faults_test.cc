@@ -18,7 +18,8 @@ namespace {
 
 constexpr const char* kDir = "/run/checkpoints";
 
-// Saves in rank order; on a failure gives the step up, as the worker does.
+// Saves in rank order; where a writer fails, gives the step up as the worker does. A failed commit
+// cleans up by itself.
 void SaveOrAbandon(FileSystem& fs, const World& world, const std::string& dir, uint64_t step,
                    uint64_t retry) {
   std::vector<std::string> reports;
@@ -30,11 +31,11 @@ void SaveOrAbandon(FileSystem& fs, const World& world, const std::string& dir, u
       SaveJob job(fs, plan, SnapshotOf(world, step, rank));
       reports.push_back(job.Report());
     }
-    CommitStep(fs, plan, reports);
   } catch (const Error&) {
     AbandonStep(fs, plan);
     throw;
   }
+  CommitStep(fs, plan, reports);
 }
 
 DiskState DiskWithStep100(const World& world) {

@@ -128,7 +128,11 @@ TEST(Format, UnsoundManifestsAreRefused) {
        },
        "checksums"},
       {[](auto& j) { j["shards"][0]["ranks"][0]["datasets"].erase(1); }, "three datasets"},
-      {[](auto& j) { j["shards"][0]["ranks"].clear(); }, "no"},
+      {[](auto& j) {
+         j["shards"].push_back(j["shards"][0]);
+         j["shards"][1]["ranks"].clear();
+       },
+       "holds no rank"},
       {[](auto& j) { j["block_bytes"] = 0; }, "block_bytes"},
       {[](auto& j) { j["block_bytes"] = 6; }, "block_bytes"},
   };
