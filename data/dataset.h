@@ -66,6 +66,7 @@ class BatchLoader {
     int workers = 1;
     int prefetch = 2;  // batches kept ready
   };
+  // Throws UserError E-DATA-SMALL (fewer samples than a global batch), E-DATA-CROP.
   static std::unique_ptr<BatchLoader> Start(std::shared_ptr<const Dataset> dataset,
                                             std::shared_ptr<const Tokenizer> tokenizer,
                                             const Options& options);

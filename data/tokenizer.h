@@ -1,6 +1,8 @@
 #pragma once
 // CLIP's byte-pair encoding (Radford et al. 2021; reference: openai/CLIP clip/simple_tokenizer.py,
 // open_clip tokenizer.py). Vocabulary 49,408; <start_of_text> 49406, <end_of_text> 49407.
+// Ids equal open_clip's but for captions whose text was decoded with the wrong encoding
+// (data/text_clean.h says what of the reference's cleaning is done).
 
 #include <cstdint>
 #include <memory>
@@ -21,7 +23,8 @@ class Tokenizer {
   static std::shared_ptr<const Tokenizer> Load(const std::string& merges = "");
   virtual ~Tokenizer() = default;
 
-  // Token ids between start and end, cut to 77 with the last one <end_of_text>. Thread safe.
+  // Token ids between start and end, cut to 77 with the last one <end_of_text>. Thread safe: words
+  // met before are remembered per thread.
   virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
 };
 
