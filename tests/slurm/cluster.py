@@ -104,9 +104,10 @@ KillWait=10
                    "two idle nodes")
 
     def _daemon(self, *argv):
-        log = open(f"{self.dir}/{os.path.basename(argv[0])}-{len(self.daemons)}.out", "wb")
-        self.daemons.append(subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL,
-                                             stdout=log, stderr=log, start_new_session=True))
+        name = f"{self.dir}/{os.path.basename(argv[0])}-{len(self.daemons)}.out"
+        with open(name, "wb") as log:
+            self.daemons.append(subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL,
+                                                 stdout=log, stderr=log, start_new_session=True))
 
     def _wait(self, ready, seconds, what):
         end = time.monotonic() + seconds

@@ -1,0 +1,124 @@
+"""slurm/train.sbatch and slurm/resume.sbatch under a real Slurm of two nodes."""
+
+import os
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+
+from tiny_run import CONTRAIL, SOURCE, TinyRunTest  # noqa: E402
+from cluster import Cluster, missing_programs  # noqa: E402
+
+TRAIN = f"{SOURCE}/slurm/train.sbatch"
+RESUME = f"{SOURCE}/slurm/resume.sbatch"
+SHAPE = ("--nodes=2", "--ntasks=2", "--ntasks-per-node=1")
+# Two "nodes" of one host must not talk through shared memory.
+TCP = ("--set", 'launcher.mpirun_args=["--mca", "btl", "self,tcp"]')
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
+
+
+class Batch(TinyRunTest):
+    steps = 60
+    ranks = 2
+
+    @classmethod
+    def setUpClass(cls):
+        missing = missing_programs()
+        if missing:
+            raise unittest.SkipTest(f"Slurm is not installed: no {', '.join(missing)} "
+                                    "(packages slurmctld, slurmd, slurm-client, munge)")
+        cls.cluster = Cluster()
+        cls.cluster.__enter__()
+        cls.addClassCleanup(cls.cluster.stop)
+
+    def submit(self, *args):
+        return self.cluster.sbatch(*args, cwd=self.dir, env={"CONTRAIL": CONTRAIL})
+
+    def output(self, job):
+        try:
+            with open(f"{self.dir}/slurm-{job}.out") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def wait_output(self, job, text, seconds=90):
+        end = time.monotonic() + seconds
+        while text not in self.output(job):
+            state = self.cluster.job(job).get("JobState")
+            if time.monotonic() > end or state in ENDED:
+                self.fail(f"no '{text}' in job {job} ({state})\n{self.output(job)}\n"
+                          f"{self.cluster.logs()}")
+            time.sleep(0.1)
+
+    def wait_ended(self, job, seconds=150):
+        return self.cluster.wait_for(job, lambda fields: fields["JobState"] in ENDED, seconds)
+
+    def test_two_nodes_preempted_and_resumed(self):
+        whole = self.submit(*SHAPE, TRAIN, "config.toml", "--run", "whole", *TCP)
+        self.assertEqual(self.wait_ended(whole)["JobState"], "COMPLETED", self.output(whole))
+        self.assertIn("ranks=2", self.output(whole))
+        self.assertEqual(self.summary("whole")["state"], "done")
+
+        # SIGTERM to every process of the job's steps, as preemption with a grace time sends it.
+        job = self.submit(*SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
+        self.wait_output(job, "checkpoint step=10")
+        self.cluster.run("scancel", "--signal=TERM", job)
+        ended = self.wait_ended(job)
+        self.assertEqual(ended["ExitCode"], "3:0", self.output(job))
+        stopped = self.summary()
+        self.assertEqual(stopped["state"], "stopped")
+        self.assertGreater(stopped["steps"], 10)
+        self.assertLess(stopped["steps"], self.steps)
+
+        again = self.submit(*SHAPE, RESUME, "run")
+        self.assertEqual(self.wait_ended(again)["JobState"], "COMPLETED", self.output(again))
+        self.assertIn(f"from_step={stopped['steps']}", self.output(again))
+        self.assertEqual(self.losses(), self.losses("whole"))
+        self.assertEqual(self.incidents(), [])
+
+    def test_warned_by_usr1_it_requeues_itself_and_finishes(self):
+        job = self.submit(*SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
+        self.wait_output(job, "checkpoint step=10")
+        self.cluster.run("scancel", "--batch", "--signal=USR1", job)
+        self.wait_output(job, f"requeued job={job}")
+        self.assertEqual(self.summary()["state"], "stopped")
+        ended = self.cluster.wait_for(
+            job, lambda f: f["JobState"] in ENDED and f["Restarts"] == "1", 150)
+        self.assertEqual(ended["JobState"], "COMPLETED", self.output(job))
+        self.assertEqual(self.summary()["state"], "done")
+        self.assertEqual(self.summary()["attempts"], 2)
+
+    def test_a_time_limit_shorter_than_the_run(self):
+        # Slurm looks for jobs to warn every 30 s: the warning comes within half a minute.
+        self.config = self.write_config("config.toml", steps=400)
+        job = self.submit("--time=1", "--signal=B:USR1@50", *SHAPE, TRAIN, "config.toml", "--run",
+                          "run", *TCP)
+        self.wait_output(job, f"requeued job={job}", 90)
+        first = self.summary()
+        self.assertEqual(first["state"], "stopped")
+        self.assertGreater(first["steps"], 0)
+        # The second start goes on where the first one stopped.
+        self.wait_output(job, f"attempt=2 ranks=2 threads=1 from_step={first['steps']}", 60)
+        self.cluster.run("scancel", job)
+
+    def test_no_requeue_is_respected(self):
+        job = self.submit("--no-requeue", *SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
+        self.wait_output(job, "checkpoint step=10")
+        self.cluster.run("scancel", "--batch", "--signal=USR1", job)
+        ended = self.wait_ended(job)
+        self.assertEqual((ended["ExitCode"], ended["Restarts"]), ("3:0", "0"), self.output(job))
+        self.assertIn("was not requeued", self.output(job))
+
+    def test_a_foreign_run_directory_is_refused(self):
+        os.mkdir(f"{self.dir}/run")
+        job = self.submit(*SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
+        self.assertEqual(self.wait_ended(job)["ExitCode"], "2:0", self.output(job))
+        self.assertIn("E-RUN-EXISTS", self.output(job))
+
+
+if __name__ == "__main__":
+    # A terminated test still ends its daemons.
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))
+    unittest.main(verbosity=2)
