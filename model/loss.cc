@@ -227,7 +227,9 @@ void ContrastiveLoss::Scratch::GradientPass(const Side& side, bool image_side, a
 
 int64_t ContrastiveLoss::Scratch::CountCorrect(const float* best_others) const {
   int64_t correct = 0;
-  for (int64_t i = 0; i < b; ++i) correct += own_cosine[i] > best_others[i];
+  // A caption that stands twice in the batch is as good as its twin: equal up to rounding counts.
+  constexpr float kTie = 1e-6f;
+  for (int64_t i = 0; i < b; ++i) correct += own_cosine[i] >= best_others[i] - kTie;
   return correct;
 }
 
