@@ -34,6 +34,8 @@ MAY_TORCH = ("model", "worker", "eval")
 MAY_GETENV = {
     "common/log.cc": "NO_COLOR and TERM are the terminal's",
     "monitoring/viewer/terminal.cc": "TERM is the terminal's",
+    "launcher/child.cc": "PATH is where programs are",
+    "launcher/panel.cc": "TERM is the terminal's",
     "slurm/env.cc": "what Slurm tells a job",
     "worker/comm/environment.cc": "what mpirun and srun tell a rank",
 }
