@@ -10,9 +10,8 @@
 namespace contrail::launcher {
 namespace {
 
-bool OfCommunication(const std::string& id) {
-  return id.starts_with("E-COMM") || id.starts_with("E-MPI-PEER") || id.starts_with("E-NCCL");
-}
+// What ranks say whose peer is gone.
+bool OfCommunication(const std::string& id) { return id == "E-MPI-COLLECTIVE"; }
 
 int Class(const RankEnd& end) {
   if (!end.record) return 3;

@@ -33,6 +33,8 @@ Decision RestartPolicy::Decide(const Failure& failure, uint64_t committed_step) 
   if (failure.cause == Cause::kUserError) return stop(kExitUser, "the run cannot go on as asked");
   if (failure.cause == Cause::kBug) return stop(kExitBug, "a bug");
 
+  if (failure.error_id == "E-FENCED") return stop(kExitGaveUp, "another launcher has the run");
+
   if (committed_step > committed_step_) tries_ = 0;
   committed_step_ = committed_step;
   ++tries_;

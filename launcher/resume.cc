@@ -1,5 +1,8 @@
 #include "launcher/resume.h"
 
+#include <functional>
+#include <utility>
+
 #include "checkpoint/load.h"
 #include "common/error.h"
 #include "common/log.h"
@@ -13,7 +16,9 @@ namespace contrail::launcher {
 namespace {
 
 // --from STEP goes back: newer steps are set aside, or the next restart would start from them.
-void GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step, int attempt) {
+// Returns what brings them back.
+std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step,
+                               int attempt) {
   const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
   std::string there;
   bool found = false;
@@ -27,14 +32,21 @@ void GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step, int att
                     there.empty() ? "it holds none" : "committed: " + there);
   }
   const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
+  std::vector<std::pair<std::string, std::string>> moved;
   for (const ckpt::StepEntry& entry : steps) {
     if (entry.step <= step) continue;
+    const std::string to = aside + entry.dir.substr(entry.dir.rfind('/'));
     fs.MakeDirs(aside);
-    fs.Rename(entry.dir, aside + entry.dir.substr(entry.dir.rfind('/')));
+    fs.Rename(entry.dir, to);
     fs.SyncDir(aside);
     fs.SyncDir(run.Checkpoints());
     LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
+    moved.emplace_back(entry.dir, to);
   }
+  return [&fs, run, moved] {
+    for (const auto& [from, to] : moved) fs.Rename(to, from);
+    if (!moved.empty()) fs.SyncDir(run.Checkpoints());
+  };
 }
 
 }  // namespace
@@ -62,12 +74,18 @@ int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
   WorkerProgram();
   RunLock lock(run);
   job.first_attempt = LastAttempt(fs, run) + 1;
+  std::function<void()> bring_back;
   if (args.Has("--from")) {
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
-    GoBackTo(fs, run, *job.from, job.first_attempt);
+    bring_back = GoBackTo(fs, run, *job.from, job.first_attempt);
   }
+  const std::string config = fs.ReadAll(run.Config());
   if (args.Has("--ranks") || args.Has("--set"))
     fs.WriteAtomically(run.Config(), ToToml(job.config));
+  job.take_back = [&] {
+    if (fs.ReadAll(run.Config()) != config) fs.WriteAtomically(run.Config(), config);
+    if (bring_back) bring_back();
+  };
   return Supervise(job, std::move(lock));
 }
 

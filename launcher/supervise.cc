@@ -42,6 +42,7 @@ class Supervisor {
       if (end.kind == Kind::kDone) return Done();
       if (end.kind == Kind::kStopped) return Stopped();
       committed_ = NewestCommitted();
+      if (Refused(end)) return Refuse(end);
       reporter_.Failed(end.failure, end);
       Append(ledger_.Open(end, attempt_, Ranks(), SystemClock().Now()));
       if (signals_.stop()) return FailedWhileStopping(end);
@@ -164,9 +165,22 @@ class Supervisor {
     return safe ? kExitStopped : kExitGaveUp;
   }
 
+  // The ranks found the user's mistake before anything was trained: no incident, as if this program
+  // had seen it itself.
+  bool Refused(const AttemptEnd& end) const {
+    if (end.failure.cause != Cause::kUserError || attempt_ != job_.first_attempt) return false;
+    return !end.last.training || (job_.created && committed_ == 0 && last_.step == 0);
+  }
+
+  int Refuse(const AttemptEnd& end) {
+    remove_run_ = job_.created;
+    if (job_.take_back) job_.take_back();
+    last_line_ = end.failure.detail;
+    return kExitUser;
+  }
+
   int GiveUp(const AttemptEnd& end, const Decision& decision) {
     Append(ledger_.Close());
-    const bool began = committed_ > 0 || last_.step > 0;
     std::string line = end.failure.detail;
     if (decision.exit_code == kExitGaveUp) {
       const std::string who =
@@ -177,14 +191,9 @@ class Supervisor {
                                   "), then `contrail resume " + job_.run.root + "`")
                  .what();
     }
-    if (decision.exit_code == kExitUser && job_.created && !began) {
-      remove_run_ = true;
-    } else {
-      monitor::Summary summary =
-          Summarise(decision.exit_code == kExitGaveUp ? "gave_up" : "failed");
-      summary.message = line;
-      Finish(summary);
-    }
+    monitor::Summary summary = Summarise(decision.exit_code == kExitGaveUp ? "gave_up" : "failed");
+    summary.message = line;
+    Finish(summary);
     last_line_ = line;
     return decision.exit_code;
   }

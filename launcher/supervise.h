@@ -2,6 +2,7 @@
 // The life of a run: attempt after attempt until it is done, stopped, or given up.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "configs/config.h"
@@ -18,6 +19,8 @@ struct Job {
   int first_attempt = 1;
   std::optional<uint64_t> from;  // --from: the first attempt starts at this step
   bool created = false;          // by this very command: a run that never began is removed again
+  // Where the ranks refuse to start: takes back what this command has changed in an earlier run.
+  std::function<void()> take_back;
 };
 
 // Returns the exit code of `contrail`: 0 done, 2 a worker found the user's mistake, 3 stopped on

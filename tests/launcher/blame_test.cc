@@ -65,7 +65,7 @@ TEST(FirstCause, TheUsersMistakeBeatsEverything) {
 
 TEST(FirstCause, ACommunicationErrorIsTheVictimOfADeath) {
   const auto failure =
-      FirstCause({Said(0, 3, "environment_error", "E-COMM-PEER"), Died(1, 3, SIGKILL)});
+      FirstCause({Said(0, 3, "environment_error", "E-MPI-COLLECTIVE"), Died(1, 3, SIGKILL)});
   EXPECT_EQ(failure->rank, 1);
 }
 

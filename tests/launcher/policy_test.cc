@@ -97,6 +97,11 @@ TEST(RestartPolicy, TheSameErrorTwiceAtTheSameStepStops) {
   EXPECT_EQ(other.Decide(Died(18), 20).action, Action::kRestart);
 }
 
+TEST(RestartPolicy, AFencedAttemptLeavesTheRunToItsSuccessor) {
+  RestartPolicy policy({}, 0);
+  EXPECT_EQ(policy.Decide(Died(17, "E-FENCED"), 10).exit_code, kExitGaveUp);
+}
+
 TEST(RestartPolicy, BackOffIsCapped) {
   RestartPolicy policy({.max_restarts = 99, .tries_without_progress = 99}, 0);
   double wait = 0;
