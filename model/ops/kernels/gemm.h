@@ -133,11 +133,18 @@ void PackColumns(int64_t k, int64_t n, int64_t width, const T* b, int64_t b_col,
   }
 }
 
+// How wide the sliver is that begins `left` columns before the end.
+template <typename T>
+CONTRAIL_INLINE int64_t WidthAt(int64_t left) {
+  const int64_t columns = left < kSliver<T> ? left : kSliver<T>;
+  return (columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
 template <typename T>
 void PackPanel(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T* to) {
   for (int64_t j = 0; j < n; j += kSliver<T>) {
     const int64_t columns = n - j < kSliver<T> ? n - j : kSliver<T>;
-    const int64_t width = (columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+    const int64_t width = WidthAt<T>(n - j);
     if (b_col == 1) {
       PackRows(k, columns, width, b + j, b_row, to);
     } else {
@@ -180,19 +187,30 @@ void FinishRows(const Gemm<T>& g, int64_t row, int64_t rows, int64_t column, int
   }
 }
 
+// What attention knows and a general product does not: B is packed already (by PackPanel, all
+// `packed_n` columns at once, k <= kDepth), or C's rows have room for whole vectors, so that what
+// is right of n may be written (as sums of B's padding: zeros where this call packs B).
 template <typename T>
-void RunGemm(const Gemm<T>& g, void* pack) {
+struct Shortcuts {
+  const T* packed = nullptr;
+  int64_t packed_n = 0;
+  bool roomy_c = false;
+};
+
+template <typename T>
+void RunGemmWith(const Gemm<T>& g, const Shortcuts<T>& shortcuts, void* pack) {
   T* const packed_b = static_cast<T*>(pack);
   T* const packed_a = packed_b + kPackBytes / 2 / static_cast<int64_t>(sizeof(T));
   for (int64_t n0 = 0; n0 < g.n; n0 += kPanel<T>) {
     const int64_t n = g.n - n0 < kPanel<T> ? g.n - n0 : kPanel<T>;
     // Whole vectors of short rows can be read where they are.
-    const bool in_place = g.b_col == 1 && n % kLanes<T> == 0 && (g.m <= 4 * kRows);
+    const bool packed = shortcuts.packed != nullptr;
+    const bool in_place = !packed && g.b_col == 1 && n % kLanes<T> == 0 && (g.m <= 4 * kRows);
     for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
       const int64_t k = g.k - k0 < kDepth ? g.k - k0 : kDepth;
       const bool first = k0 == 0, last = k0 + k == g.k;
       const T* const b = g.b + k0 * g.b_row + n0 * g.b_col;
-      if (!in_place) PackPanel(k, n, b, g.b_row, g.b_col, packed_b);
+      if (!in_place && !packed) PackPanel(k, n, b, g.b_row, g.b_col, packed_b);
       for (int64_t m0 = 0; m0 < g.m; m0 += kRows) {
         const int64_t rows = g.m - m0 < kRows ? g.m - m0 : kRows;
         Sliver<T> s{};
@@ -209,19 +227,20 @@ void RunGemm(const Gemm<T>& g, void* pack) {
         s.add_c = g.accumulate || !first;
         s.c_row = g.c_row;
         s.residual_row = g.residual_row;
-        const T* sliver_b = packed_b;
+        const T* sliver_b = packed ? shortcuts.packed + n0 * k : packed_b;
         for (int64_t j = 0; j < n; j += kSliver<T>) {
           const int64_t columns = n - j < kSliver<T> ? n - j : kSliver<T>;
           const int64_t vecs = (columns + kLanes<T> - 1) / kLanes<T>;
           s.b = in_place ? b + j : sliver_b;
-          s.b_row = in_place ? g.b_row : vecs * kLanes<T>;
+          const int64_t width = packed ? WidthAt<T>(shortcuts.packed_n - n0 - j) : vecs * kLanes<T>;
+          s.b_row = in_place ? g.b_row : width;
           s.c = g.c + m0 * g.c_row + n0 + j;
           s.bias = first && g.bias != nullptr ? g.bias + n0 + j : nullptr;
           s.residual =
               first && g.residual != nullptr ? g.residual + m0 * g.residual_row + n0 + j : nullptr;
-          s.last_lanes = columns - (vecs - 1) * kLanes<T>;
+          s.last_lanes = shortcuts.roomy_c ? kLanes<T> : columns - (vecs - 1) * kLanes<T>;
           Micro<T>(rows, vecs, s);
-          sliver_b += k * vecs * kLanes<T>;
+          sliver_b += k * width;
         }
         if (last && g.epilogue != Gemm<T>::Epilogue::kNone) FinishRows(g, m0, rows, n0, n);
       }
@@ -232,6 +251,11 @@ void RunGemm(const Gemm<T>& g, void* pack) {
       for (int64_t j = 0; j < g.n; ++j) g.c[i * g.c_row + j] = 0;
     }
   }
+}
+
+template <typename T>
+void RunGemm(const Gemm<T>& g, void* pack) {
+  RunGemmWith(g, Shortcuts<T>{}, pack);
 }
 
 }  // namespace contrail::model::kernels::CONTRAIL_ISA

@@ -2,6 +2,10 @@
 // by the isa_*.cc files, which define CONTRAIL_ISA (a namespace) and CONTRAIL_VECTOR_BYTES. Those
 // files include no header with inline functions: the linker would keep one copy for all of them.
 
+#if CONTRAIL_VECTOR_BYTES == 64
+#include <immintrin.h>  // masks and reductions, which the vector extensions do not have
+#endif
+
 #include <cstdint>
 #include <type_traits>
 
@@ -48,13 +52,31 @@ CONTRAIL_INLINE Vec<T> Splat(T x) {
 // The first `count` lanes; the others are `fill`.
 template <typename T>
 CONTRAIL_INLINE Vec<T> LoadPart(const T* p, int64_t count, T fill = 0) {
+#if CONTRAIL_VECTOR_BYTES == 64
+  const auto mask = (1u << count) - 1u;
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_mask_loadu_ps(Splat(fill), static_cast<__mmask16>(mask), p);
+  } else {
+    return _mm512_mask_loadu_pd(Splat(fill), static_cast<__mmask8>(mask), p);
+  }
+#else
   Vec<T> v = Splat(fill);
   for (int64_t i = 0; i < count; ++i) v[i] = p[i];
   return v;
+#endif
 }
 template <typename T>
 CONTRAIL_INLINE void StorePart(T* p, Vec<T> v, int64_t count) {
+#if CONTRAIL_VECTOR_BYTES == 64
+  const auto mask = (1u << count) - 1u;
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask), v);
+  } else {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), v);
+  }
+#else
   for (int64_t i = 0; i < count; ++i) p[i] = v[i];
+#endif
 }
 template <typename T>
 CONTRAIL_INLINE Vec<T> Max(Vec<T> a, Vec<T> b) {
@@ -64,14 +86,44 @@ template <typename T>
 CONTRAIL_INLINE Vec<T> Min(Vec<T> a, Vec<T> b) {
   return a < b ? a : b;
 }
+// Halves are folded onto each other: one order on every instruction set of the same width.
 template <typename T>
 CONTRAIL_INLINE T Sum(Vec<T> v) {
+#if CONTRAIL_VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_reduce_add_ps(v);
+  } else {
+    return _mm512_reduce_add_pd(v);
+  }
+#else
   T lanes[kLanes<T>];
   Store(lanes, v);
   for (int64_t half = kLanes<T> / 2; half > 0; half /= 2) {
     for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   }
   return lanes[0];
+#endif
+}
+template <typename T>
+CONTRAIL_INLINE T Largest(Vec<T> v) {
+#if CONTRAIL_VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_reduce_max_ps(v);
+  } else {
+    return _mm512_reduce_max_pd(v);
+  }
+#else
+  T best = v[0];
+  for (int64_t i = 1; i < kLanes<T>; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+#endif
+}
+// j, j + 1, ... as floating numbers.
+template <typename T>
+CONTRAIL_INLINE Vec<T> Count(int64_t j) {
+  Vec<T> v{};
+  for (int64_t i = 0; i < kLanes<T>; ++i) v[i] = static_cast<T>(i);
+  return v + static_cast<T>(j);
 }
 
 // e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2 and Taylor's polynomial for e^r: within 2
