@@ -21,14 +21,16 @@ using testing::Not;
 
 class Tmux {
  public:
-  Tmux() : socket_("contrail_view_" + std::to_string(getpid())) {
+  // A server of its own each time: one that is shutting down may not take a new session.
+  explicit Tmux(const RunDir& run)
+      : socket_(run.root + "/tmux_" + std::to_string(SystemClock().Monotonic())) {
     Run("-f /dev/null new-session -d -x 100 -y 30 'PS1=ready: sh'");
     Run("set-option -g window-size manual");
   }
   ~Tmux() { Run("kill-server"); }
 
   std::string Run(const std::string& command) {
-    return Capture("tmux -L " + socket_ + " " + command + " 2>&1");
+    return Capture("tmux -S " + socket_ + " " + command + " 2>&1");
   }
   void Type(const std::string& text) { Run("send-keys '" + text + "' Enter"); }
   void Key(const std::string& key) { Run("send-keys '" + key + "'"); }
@@ -94,7 +96,7 @@ TEST_F(TerminalTest, DISABLED_Program) {
 }
 
 TEST_F(TerminalTest, ShowsFollowsResizesHelpsAndLeaves) {
-  Tmux tmux;
+  Tmux tmux(run_);
   std::string screen = Start(tmux);
   EXPECT_THAT(screen, HasSubstr("50 / 80 steps"));
   EXPECT_THAT(screen, HasSubstr("step anatomy"));
@@ -127,7 +129,7 @@ TEST_F(TerminalTest, ShowsFollowsResizesHelpsAndLeaves) {
 TEST_F(TerminalTest, CtrlCSignalsAndCrashesGiveTheTerminalBack) {
   for (const std::string way : {"C-c", "SIGTERM", "crash", "C-z"}) {
     SCOPED_TRACE(way);
-    Tmux tmux;
+    Tmux tmux(run_);
     EXPECT_THAT(Start(tmux, way == "crash" ? "CONTRAIL_TEST_CRASH=1" : ""), HasSubstr("q leave"));
     if (way == "SIGTERM") {
       const std::string shell = tmux.Run("display-message -p '#{pane_pid}'");
