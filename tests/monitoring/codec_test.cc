@@ -164,5 +164,23 @@ TEST(CodecTest, FramingIsTensorBoards) {
   EXPECT_EQ(bytes, expected);
 }
 
+TEST(CodecTest, TheExampleOfTheFormatsPageIsTrue) {
+  TelemetryEvent event;
+  event.wall_time = 1.5;
+  event.step = 3;
+  event.scalars = {{"loss", 0.5f}};
+  event.step_record = StepRecord{.step = 3, .wall_time = 1.5, .loss = 0.5, .lr = 0.25};
+  std::string bytes;
+  AppendFrame(bytes, EncodeEvent(event));
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    char hex[4];
+    std::snprintf(hex, sizeof hex, "%02x", static_cast<unsigned char>(bytes[i]));
+    text += std::string(i == 0 ? "" : i % 16 == 0 ? "\n" : " ") + hex;
+  }
+  const std::string page = ReadFile(std::string(CONTRAIL_SOURCE_DIR) + "/docs/telemetry-format.md");
+  EXPECT_THAT(page, testing::HasSubstr("```\n" + text + "\n```"));
+}
+
 }  // namespace
 }  // namespace contrail::monitor
