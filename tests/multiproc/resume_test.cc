@@ -1,0 +1,185 @@
+// Runs that end and go on: the same losses, the same weights, whatever happened on the way.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "monitoring/end_record.h"
+#include "tests/multiproc/jobs.h"
+
+namespace contrail::worker {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class ResumeTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    dir_ = new JobDir;
+    const Ended straight = RunJob(2, {"train", dir_->config(), "--run", *dir_ / "straight"});
+    ASSERT_EQ(straight.code, 0) << straight.output;
+  }
+  static void TearDownTestSuite() {
+    delete dir_;
+    dir_ = nullptr;
+  }
+  static std::string Copy(const std::string& from, const std::string& to) {
+    std::filesystem::copy(*dir_ / from, *dir_ / to, std::filesystem::copy_options::recursive);
+    return *dir_ / to;
+  }
+  // Same losses and the same final weights and moments, to the last bit.
+  static void ExpectSameRun(const std::string& run) {
+    EXPECT_EQ(Losses(run), Losses(*dir_ / "straight"));
+    for (int kind = 0; kind < 3; ++kind) {
+      EXPECT_TRUE(Tensors(run, 24, kind) == Tensors(*dir_ / "straight", 24, kind)) << kind;
+    }
+  }
+  static JobDir* dir_;
+};
+JobDir* ResumeTest::dir_ = nullptr;
+
+TEST_F(ResumeTest, TheStraightRunIsWhole) {
+  const auto losses = Losses(*dir_ / "straight");
+  ASSERT_EQ(losses.size(), 24u);
+  EXPECT_EQ(losses.begin()->first, 1u);
+  EXPECT_NEAR(losses.at(1), std::log(64.0), 0.6);
+  EXPECT_LT(losses.at(24), losses.at(1) - 0.3);
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto end = monitor::ReadEndRecord({*dir_ / "straight"}, 1, rank);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->outcome, "done");
+    EXPECT_EQ(end->step, 24u);
+  }
+}
+
+TEST_F(ResumeTest, StoppedOnRequestAndResumedIsBitIdentical) {
+  const std::string run = *dir_ / "stopped";
+  Job job(2, {"train", dir_->config(), "--run", run});
+  ASSERT_TRUE(WaitForFile(run + "/telemetry"));
+  job.Signal(SIGUSR1);
+  const Ended stopped = job.Wait();
+  EXPECT_EQ(stopped.code, 3) << stopped.output;
+  const auto end = monitor::ReadEndRecord({run}, 1, 1);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->outcome, "stopped");
+  ASSERT_GT(end->step, 0u);
+  ASSERT_LT(end->step, 24u);
+  const Ended resumed = RunJob(2, {"train", "--run", run});
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  ExpectSameRun(run);
+}
+
+TEST_F(ResumeTest, KilledAndResumedIsBitIdentical) {
+  const std::string run = *dir_ / "killed";
+  Job job(2, {"train", dir_->config(), "--run", run});
+  ASSERT_TRUE(WaitForFile(run + "/checkpoints/step_00000008"));
+  job.SignalRank(1, SIGKILL, run);
+  const Ended killed = job.Wait();
+  EXPECT_NE(killed.code, 0);
+  EXPECT_FALSE(monitor::ReadEndRecord({run}, 1, 1));
+  const Ended resumed = RunJob(2, {"train", "--run", run});
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  ExpectSameRun(run);
+}
+
+TEST_F(ResumeTest, OtherRankCountsSeeTheSameBatches) {
+  const std::string run = *dir_ / "elastic";
+  const std::vector<std::string> one_config = {"train", dir_->config(), "--run", run};
+  const Ended four = RunJob(4, one_config);
+  ASSERT_EQ(four.code, 0) << four.output;
+  const auto straight = Losses(*dir_ / "straight");
+  const auto expect_near = [&](const char* who) {
+    const auto losses = Losses(run);
+    ASSERT_EQ(losses.size(), straight.size()) << who;
+    for (const auto& [step, loss] : losses) {
+      EXPECT_NEAR(loss / straight.at(step), 1, 1e-5) << who << ", step " << step;
+    }
+  };
+  expect_near("4 ranks");
+  const Ended two = RunJob(2, {"train", "--run", run, "--from", "8"});
+  ASSERT_EQ(two.code, 0) << two.output;
+  EXPECT_THAT(two.output, HasSubstr("steps 9 to 24"));
+  expect_near("4, then 2 ranks");
+  const Ended eight = RunJob(8, {"train", "--run", run, "--from", "16"});
+  ASSERT_EQ(eight.code, 0) << eight.output;
+  EXPECT_THAT(eight.output, HasSubstr("steps 17 to 24"));
+  expect_near("4, then 2, then 8 ranks");
+}
+
+TEST_F(ResumeTest, ACorruptNewestStepIsReportedAndTheOneBeforeUsed) {
+  const std::string run = Copy("straight", "corrupt");
+  {
+    std::fstream shard(run + "/checkpoints/step_00000024/shard_00000.h5",
+                       std::ios::in | std::ios::out | std::ios::binary);
+    shard.seekp(5'000'000);
+    shard.put('x');
+  }
+  const Ended resumed = RunJob(2, {"train", "--run", run});
+  EXPECT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("E-CKPT-CORRUPT"));
+  EXPECT_THAT(resumed.output, HasSubstr("steps 17 to 24"));
+  ExpectSameRun(run);
+}
+
+TEST_F(ResumeTest, SettingsMayChangeOnRequestAndAreNamed) {
+  const std::string run = Copy("straight", "changed");
+  const Ended longer = RunJob(1, {"train", "--run", run, "--set", "train.steps=26"});
+  EXPECT_EQ(longer.code, 0) << longer.output;
+  EXPECT_THAT(longer.output, HasSubstr("train.steps: 24 -> 26"));
+  EXPECT_EQ(Losses(run).size(), 26u);
+}
+
+TEST_F(ResumeTest, WhatCannotGoOnIsRefused) {
+  const std::string run = *dir_ / "straight";
+  const auto refused = [&](const std::string& set, const std::string& id) {
+    const Ended ended = RunJob(2, {"train", "--run", run, "--set", set});
+    EXPECT_EQ(ended.code, 2) << set << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr(id));
+    // One rank speaks for all.
+    EXPECT_EQ(ended.output.find(id), ended.output.rfind(id)) << ended.output;
+  };
+  refused("train.global_batch_size=32", "E-RESUME-BATCH");
+  refused("model.activation=gelu", "E-CKPT-MODEL");
+  const Ended gone = RunJob(2, {"train", "--run", run, "--from", "9"});
+  EXPECT_EQ(gone.code, 2);
+  EXPECT_THAT(gone.output, HasSubstr("E-CKPT-MISSING"));
+}
+
+TEST_F(ResumeTest, OtherShardsAreRefusedUnlessAskedFor) {
+  const std::string run = Copy("straight", "other_data");
+  const std::string one = *dir_ / "data/pairs-000000.tar";
+  // As if the config had been edited: the origin is a line of a file, not --set.
+  std::string toml;
+  {
+    std::ifstream in(run + "/config.toml");
+    for (std::string line; std::getline(in, line);) {
+      toml += line.starts_with("train = ") ? "train = [\"" + one + "\"]  # config.toml:5" : line;
+      toml += '\n';
+    }
+  }
+  std::ofstream(run + "/config.toml") << toml;
+  const Ended refused = RunJob(1, {"train", "--run", run});
+  EXPECT_EQ(refused.code, 2) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr("E-RESUME-DATA"));
+  const Ended asked =
+      RunJob(1, {"train", "--run", run, "--set", "data.train=" + one, "--set", "train.steps=25"});
+  EXPECT_EQ(asked.code, 0) << asked.output;
+}
+
+TEST_F(ResumeTest, WeightsOfACheckpointStartANewRun) {
+  const std::string run = *dir_ / "init";
+  const Ended ended = RunJob(
+      2, {"train", dir_->config(), "--run", run, "--set", "model.init=" + (*dir_ / "straight"),
+          "--set", "train.steps=1", "--set", "train.warmup_steps=0"});
+  ASSERT_EQ(ended.code, 0) << ended.output;
+  const auto losses = Losses(run);
+  ASSERT_EQ(losses.size(), 1u);
+  // The first batch again, now with trained weights and without the old moments.
+  EXPECT_LT(losses.at(1), Losses(*dir_ / "straight").at(1) - 0.3);
+}
+
+}  // namespace
+}  // namespace contrail::worker

@@ -1,0 +1,108 @@
+// What is refused before step 0: one line, exit 2, nothing written.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "monitoring/end_record.h"
+#include "tests/multiproc/jobs.h"
+
+namespace contrail::worker {
+namespace {
+
+using testing::HasSubstr;
+
+class StartTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { dir_ = new JobDir; }
+  static void TearDownTestSuite() {
+    delete dir_;
+    dir_ = nullptr;
+  }
+  static void ExpectRefused(int ranks, const std::vector<std::string>& more,
+                            const std::string& id) {
+    const std::string run = *dir_ / "refused";
+    std::vector<std::string> args = {"train", dir_->config(), "--run", run};
+    args.insert(args.end(), more.begin(), more.end());
+    const Ended ended = RunJob(ranks, args);
+    EXPECT_EQ(ended.code, 2) << ended.output;
+    EXPECT_THAT(ended.output, HasSubstr(id + ": "));
+    EXPECT_EQ(ended.output.find(id), ended.output.rfind(id)) << "said twice: " << ended.output;
+    EXPECT_FALSE(std::filesystem::exists(run));
+  }
+  static JobDir* dir_;
+};
+JobDir* StartTest::dir_ = nullptr;
+
+TEST_F(StartTest, RanksThatDoNotDivideTheBatch) { ExpectRefused(3, {}, "E-RANKS"); }
+
+TEST_F(StartTest, AnotherNumberOfRanksThanAskedFor) {
+  ExpectRefused(2, {"--ranks", "4"}, "E-MPI-SIZE");
+  ExpectRefused(0, {"--ranks", "4"}, "E-MPI-SIZE");
+}
+
+TEST_F(StartTest, WhatTheEngineCannotDo) {
+  ExpectRefused(2, {"--set", "train.precision=bf16"}, "E-PRECISION");
+  ExpectRefused(2, {"--set", "train.loss=siglip"}, "E-LOSS");
+  ExpectRefused(0, {"--set", "data.mean_std=half"}, "E-MEAN-STD");
+}
+
+TEST_F(StartTest, SizesThatDoNotFit) {
+  ExpectRefused(2, {"--set", "train.global_batch_size=4096"}, "E-DATA-SMALL");
+  ExpectRefused(2, {"--set", "train.micro_batch_size=5"}, "E-MICRO-BATCH");
+}
+
+TEST_F(StartTest, NamesThatAreNotThere) {
+  ExpectRefused(2, {"--set", "model.name=tiny-vitt"}, "E-MODEL-NAME");
+  ExpectRefused(2, {"--set", "data.train=/nowhere/a.tar"}, "E-DATA-MISSING");
+  ExpectRefused(0, {"--set", "model.init=/nowhere"}, "E-CKPT-MISSING");
+  ExpectRefused(2, {"--sett", "a=b"}, "E-CLI-OPTION");
+}
+
+TEST_F(StartTest, APhaseOfAnotherResolution) {
+  const std::string config = *dir_ / "phases.toml";
+  std::ofstream(config) << "[model]\nname = \"tiny-vit\"\n[data]\n"
+                           "train = [\"data/pairs-000000.tar\"]\n"
+                           "[train]\nglobal_batch_size = 64\n"
+                           "[[phase]]\nsteps = 2\n[[phase]]\nsteps = 2\nresolution = 56\n";
+  const Ended ended = RunJob(2, {"train", config, "--run", *dir_ / "phases"});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.output, HasSubstr("E-PHASE-RESOLUTION"));
+  EXPECT_FALSE(std::filesystem::exists(*dir_ / "phases"));
+}
+
+TEST_F(StartTest, RanksThatDisagreeShowBothSides) {
+  const std::string run = *dir_ / "disagree";
+  const Ended ended = RunJob(1, {"train", dir_->config(), "--run", run, ":", "train",
+                                 dir_->config(), "--run", run, "--set", "train.lr=0.5"});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("E-RANKS-DISAGREE: rank 1"));
+  EXPECT_THAT(ended.output, HasSubstr("than rank 0"));
+  EXPECT_FALSE(std::filesystem::exists(run));
+}
+
+TEST_F(StartTest, AnExistingRunIsNeverOverwritten) {
+  const std::string run = *dir_ / "existing";
+  std::filesystem::create_directory(run);
+  std::ofstream(run + "/notes.txt") << "mine";
+  const Ended ended = RunJob(2, {"train", dir_->config(), "--run", run});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.output, HasSubstr("E-RUN-EXISTS"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(run), {}), 1);
+}
+
+TEST_F(StartTest, ADivergingRunEndsOnEveryRankAndNamesTheStep) {
+  const std::string run = *dir_ / "diverging";
+  const Ended ended = RunJob(2, {"train", dir_->config(), "--run", run, "--set", "train.lr=1e20"});
+  EXPECT_EQ(ended.code, 75) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("E-NONFINITE: step"));
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto end = monitor::ReadEndRecord({run}, 1, rank);
+    ASSERT_TRUE(end);
+    EXPECT_EQ(end->outcome, "environment_error");
+    EXPECT_EQ(end->error_id, "E-NONFINITE");
+  }
+}
+
+}  // namespace
+}  // namespace contrail::worker
