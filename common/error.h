@@ -2,9 +2,10 @@
 // The one error type of Contrail, and the exit codes of its programs.
 //
 // Three kinds, three consequences:
-//   kUser         the user's mistake (config, arguments, input files): one line, exit 2, nothing
-//   written kEnvironment  a disk, a peer, a device failed: the launcher may restart the job kBug a
-//   broken promise inside Contrail: exit 70
+//   kUser         the user's to cure (config, arguments, input files, a full disk, a folder that may
+//                 not be written): one line, exit 2, nothing written
+//   kEnvironment  a disk, a peer, a device failed: the launcher may restart the job
+//   kBug          a broken promise inside Contrail: exit 70
 //
 // Every message has a stable id ("E-CONFIG-KEY") with its own row in docs/troubleshooting.md.
 

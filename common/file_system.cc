@@ -16,10 +16,15 @@ namespace {
 
 [[noreturn]] void Fail(const std::string& path, const std::string& doing) {
   const int err = errno;
-  std::string fix;
-  if (err == ENOSPC || err == EDQUOT) fix = "free some space or quota there and start again";
-  if (err == EACCES || err == EPERM || err == EROFS) fix = "choose a place you may write to";
-  throw EnvironmentError("E-IO", path, "could not " + doing + ": " + ErrnoText(err), fix);
+  const std::string what = "could not " + doing + ": " + ErrnoText(err);
+  // What no restart cures but the user can.
+  if (err == ENOSPC || err == EDQUOT || err == EFBIG) {
+    throw UserError("E-IO", path, what, "free some space or quota there and start again");
+  }
+  if (err == EACCES || err == EPERM || err == EROFS) {
+    throw UserError("E-IO", path, what, "choose a place you may write to");
+  }
+  throw EnvironmentError("E-IO", path, what);
 }
 
 class PosixFile : public WritableFile {
