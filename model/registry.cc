@@ -52,9 +52,8 @@ const ModelSpec& FindModel(const std::string& name) {
     names.push_back(spec.name);
   }
   const std::string hint = DidYouMean(name, names);
-  throw UserError("E-MODEL-NAME", "model.name",
-                  "no model is called '" + name + "'" + (hint.empty() ? "" : "; " + hint),
-                  "use one of: " + Join(names, ", "));
+  throw UserError("E-MODEL-NAME", "model.name", "no model is called '" + name + "'",
+                  (hint.empty() ? "" : hint + " ") + "There are: " + Join(names, ", "));
 }
 
 }  // namespace contrail::model
