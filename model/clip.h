@@ -5,6 +5,12 @@
 //   features = Forward(batch)        Keep::kYes fills the arena for a backward
 //   Backward(d_features)             accumulates into the bound gradients
 //
+// Bind, then Plan, then forward and backward; one thread at a time. A forward replaces what the
+// same tower's last one kept, and leaves the other tower's alone, so gradient caching is: forward
+// all micro-batches with Keep::kNo, the loss, then Forward(kYes) and Backward for each. Results do
+// not depend on the number of threads, bit for bit, nor on Keep; they may differ in the last bits
+// between instruction sets (AVX-512, AVX2, neither). Callers need no autograd guard.
+//
 // Legend: b samples, D embed_dim, R resolution, T packed tokens.
 
 #include <ATen/core/Tensor.h>
@@ -38,6 +44,8 @@ class ClipModel {
   virtual const ModelSpec& spec() const = 0;
   // Visual tower first, then text, then "logit_scale" (always last).
   virtual const std::vector<ParamSpec>& params() const = 0;
+  // Contiguous fp32 tensors of the specs' sizes, in their order (slices of flat buffers will do).
+  // Their memory is read and written from now on, so weights may be updated in place.
   virtual void Bind(BoundParams params) = 0;
 
   // Plans the arena for micro-batches of at most `max_samples` (and 77 tokens a caption, or
@@ -46,7 +54,7 @@ class ClipModel {
   virtual int64_t arena_bytes() const = 0;
 
   // images: uint8 [b, 3, R, R] RGB (normalised inside with CLIP's mean and std); features: fp32
-  // [b, D], written in place, unit norm.
+  // [b, D], written in place, unit norm. Texts' tensors must stay as they are until the backward.
   virtual void ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) = 0;
   virtual void BackwardImages(const at::Tensor& d_features, const GroupDone& done) = 0;
   virtual void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) = 0;

@@ -14,7 +14,7 @@ namespace {
 
 at::Tensor Read(const std::string& path, at::ScalarType type) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw UserError("E-FILE", path, "cannot be read");
+  if (!file) throw std::runtime_error("cannot read " + path);
   const auto bytes = static_cast<int64_t>(file.tellg());
   at::Tensor data = at::empty({bytes / static_cast<int64_t>(c10::elementSize(type))}, type);
   file.seekg(0).read(static_cast<char*>(data.mutable_data_ptr()), bytes);

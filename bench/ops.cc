@@ -1,0 +1,157 @@
+// Single ops beside ATen's on one thread, in turns within one process: best of several rounds.
+//   ops [avx512|avx2|baseline]
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "model/ops/cpu_ops.h"
+
+namespace contrail::bench {
+namespace {
+
+using model::AsView;
+using model::View;
+using Run = std::function<void()>;
+
+double Seconds(const Run& run) {
+  const auto start = std::chrono::steady_clock::now();
+  run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// One line: both times, and the rate of ours where the work is counted in operations.
+void Compare(const std::string& what, double operations, const Run& ours, const Run& aten) {
+  double best = 1e9, best_aten = 1e9;
+  for (int round = 0; round < 15; ++round) {
+    best = std::min(best, Seconds(ours));
+    best_aten = std::min(best_aten, Seconds(aten));
+  }
+  std::printf("%-44s %9.3f ms %6.0f GFLOP/s   ATen %9.3f ms   %5.2fx\n", what.c_str(), best * 1e3,
+              operations / best / 1e9, best_aten * 1e3, best_aten / best);
+}
+
+std::string Name(const char* format, int64_t a, int64_t b, int64_t c) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, static_cast<long>(a), static_cast<long>(b),
+                static_cast<long>(c));
+  return text;
+}
+
+void Linear(const model::OpTable& ops, int64_t m, int64_t k, int64_t n) {
+  at::Tensor x = at::randn({m, k}), w = at::randn({n, k}), bias = at::randn({n});
+  at::Tensor out = at::randn({m, n}), d_x = at::empty({m, k}), d_w = at::zeros({n, k});
+  const double flop = 2.0 * static_cast<double>(m * k * n);
+  Compare(
+      Name("linear %ld x %ld -> %ld", m, k, n), flop,
+      [&] { ops.Linear(AsView(x), AsView(w), AsView(bias), {}, AsView(out)); },
+      [&] { at::addmm_out(out, bias, x, w.t()); });
+  Compare(
+      "  input gradient", flop,
+      [&] { ops.LinearBackwardInput(AsView(out), AsView(w), AsView(d_x)); },
+      [&] { at::mm_out(d_x, out, w); });
+  Compare(
+      "  weight gradient, accumulated", flop,
+      [&] { ops.LinearBackwardWeight(AsView(x), AsView(out), AsView(d_w), {}); },
+      [&] { at::addmm_out(d_w, d_w, out.t(), x); });
+}
+
+void Attention(const model::OpTable& ops, int64_t b, int64_t length, int64_t heads, bool causal) {
+  const int64_t d = 64, w = heads * d, rows = b * length;
+  at::Tensor qkv = at::randn({rows, 3 * w}), d_qkv = at::empty({rows, 3 * w});
+  at::Tensor out = at::empty({rows, w}), lse = at::empty({rows, heads}),
+             d_out = at::randn({rows, w});
+  const View all = AsView(qkv), d_all = AsView(d_qkv);
+  const model::AttentionShape shape{{b, nullptr, length, length}, heads, causal, false};
+  const at::Tensor split = qkv.view({b, length, 3, heads, d}).permute({2, 0, 3, 1, 4});
+  const at::Tensor q = split[0], k = split[1], v = split[2];
+  const at::Tensor d_heads = d_out.view({b, length, heads, d}).transpose(1, 2);
+  at::Tensor result, result_lse;
+  const double flop =
+      4.0 * static_cast<double>(b * heads * length * length * d) * (causal ? 0.5 : 1);
+  const std::string kind = causal ? "causal attention" : "attention";
+  Compare(
+      Name((kind + " %ld tokens, %ld heads, batch %ld").c_str(), length, heads, b), flop,
+      [&] {
+        ops.Attention(shape, all.Cols(0, w), all.Cols(w, w), all.Cols(2 * w, w), AsView(out),
+                      AsView(lse));
+      },
+      [&] {
+        std::tie(result, result_lse) =
+            at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal);
+      });
+  Compare(
+      "  gradient", 2.5 * flop,
+      [&] {
+        ops.AttentionBackward(shape, all.Cols(0, w), all.Cols(w, w), all.Cols(2 * w, w),
+                              AsView(out), AsView(lse), AsView(d_out), d_all.Cols(0, w),
+                              d_all.Cols(w, w), d_all.Cols(2 * w, w));
+      },
+      [&] {
+        at::_scaled_dot_product_flash_attention_for_cpu_backward(d_heads, q, k, v, result,
+                                                                 result_lse, 0.0, causal);
+      });
+}
+
+// With the product before it, as the towers use it.
+void QuickGelu(const model::OpTable& ops, int64_t m, int64_t k, int64_t n) {
+  const model::Activation f = model::Activation::kQuickGelu;
+  at::Tensor x = at::randn({m, k}), w = at::randn({n, k}), bias = at::randn({n});
+  at::Tensor pre = at::empty({m, n}), act = at::empty({m, n}), d_pre = at::empty({m, n});
+  at::Tensor w2 = at::randn({k, n}), d_out = at::randn({m, k});
+  const double flop = 2.0 * static_cast<double>(m * k * n);
+  Compare(
+      Name("linear + QuickGELU %ld x %ld -> %ld", m, k, n), flop,
+      [&] {
+        ops.LinearActivation(AsView(x), AsView(w), AsView(bias), f, AsView(pre), AsView(act));
+      },
+      [&] {
+        at::addmm_out(pre, bias, x, w.t());
+        act = pre * at::sigmoid(pre * 1.702);
+      });
+  Compare(
+      "  gradient of its input", flop,
+      [&] {
+        ops.LinearActivationBackwardInput(AsView(d_out), AsView(w2), f, AsView(pre), AsView(d_pre));
+      },
+      [&] {
+        at::mm_out(d_pre, d_out, w2);
+        const at::Tensor s = at::sigmoid(pre * 1.702);
+        d_pre = d_pre * s + at::sigmoid_backward(d_pre * pre, s) * 1.702;
+      });
+}
+
+int Main(const char* isa) {
+  const auto* f = model::kernels::Named<float>(isa);
+  const auto* d = model::kernels::Named<double>(isa);
+  if (f == nullptr || d == nullptr) {
+    std::fprintf(stderr, "this processor does not run '%s'\n", isa);
+    return 2;
+  }
+  const c10::InferenceMode no_autograd;
+  at::set_num_threads(1);
+  const model::CpuOpTable ops(*f, *d);
+  std::printf("instruction set: %s; ATen: %s\n", isa, at::get_cpu_capability().c_str());
+  Linear(ops, 1088, 128, 384);
+  Linear(ops, 1088, 512, 128);
+  Linear(ops, 800, 768, 3072);
+  QuickGelu(ops, 1088, 128, 512);
+  QuickGelu(ops, 800, 768, 3072);
+  Attention(ops, 64, 17, 2, false);
+  Attention(ops, 64, 10, 2, true);
+  Attention(ops, 16, 50, 12, false);
+  Attention(ops, 4, 197, 12, false);
+  Attention(ops, 4, 257, 16, false);
+  Attention(ops, 16, 77, 8, true);
+  return 0;
+}
+
+}  // namespace
+}  // namespace contrail::bench
+
+int main(int argc, char** argv) {
+  const char* best = contrail::model::kernels::Best<float>().name;
+  return contrail::bench::Main(argc > 1 ? argv[1] : best);
+}
