@@ -111,7 +111,7 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
 }
 
-StepRecord DecodeStep(const telemetry::Event& event) {
+StepRecord DecodeStep(const telemetry::EventForReading& event) {
   const telemetry::StepDetail& in = event.detail().step();
   StepRecord record;
   record.step = static_cast<uint64_t>(event.step());
@@ -188,7 +188,7 @@ std::string EncodeEvent(const TelemetryEvent& event) {
 }
 
 std::optional<TelemetryEvent> DecodeEvent(std::string_view payload) {
-  telemetry::Event in;
+  telemetry::EventForReading in;
   if (!in.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return std::nullopt;
   TelemetryEvent event;
   event.wall_time = in.wall_time();
