@@ -37,7 +37,7 @@ MAY_GETENV = {
     "launcher/child.cc": "PATH is where programs are",
     "launcher/panel.cc": "TERM is the terminal's",
     "slurm/env.cc": "what Slurm tells a job",
-    "worker/comm/environment.cc": "what mpirun and srun tell a rank",
+    "worker/comm/mpi_environment.cc": "what mpirun and srun tell a rank",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"][^>"]+[>"])')
 ID = re.compile(r'"(E-[A-Z0-9]+(?:-[A-Z0-9]+)*)"')
