@@ -75,7 +75,7 @@ void CheckCount(const CommandSpec& command, const std::vector<std::string>& give
   size_t least = 0;
   size_t most = 0;
   for (const std::string& name : command.positional) {
-    const bool many = name.size() > 3 && name.ends_with("...");
+    const bool many = name.find("...") != std::string::npos;
     least += name[0] == '[' ? 0 : 1;
     most = many ? size_t{1} << 30 : most + 1;
   }

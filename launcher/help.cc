@@ -41,7 +41,7 @@ std::string RunHelp(const ParsedArgs& args) {
 
 std::optional<std::string> Help(const std::vector<std::string>& words) {
   if (words.empty()) return HelpOverview(kProgram, CommandTable());
-  if (words[0] == "--version" || words[0] == "version") return CONTRAIL_VERSION "\n";
+  if (words[0] == "--version") return CONTRAIL_VERSION "\n";
   const auto is_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
   if (std::any_of(words.begin(), words.end(), is_help)) {
     std::vector<std::string> name;
@@ -59,8 +59,9 @@ std::optional<std::string> Help(const std::vector<std::string>& words) {
     }
     return name.empty() ? HelpOverview(kProgram, CommandTable()) : HelpFor(Join(name, " "));
   }
-  if (words[0] != "help" && words[0] != "completion") return std::nullopt;
+  if (words[0] != "help" && words[0] != "completion" && words[0] != "version") return std::nullopt;
   const ParsedArgs args = ParseArgs(CommandTable(), words);
+  if (args.command->name == "version") return CONTRAIL_VERSION "\n";
   if (args.command->name == "help") return RunHelp(args);
   return BashCompletion(kProgram, CommandTable());
 }

@@ -93,7 +93,7 @@ class Supervisor {
       steps_seconds_ += last_step_time_ - first_step_time_;
     }
     first_step_ = 0;
-    if (end.last.step > 0) last_ = end.last;
+    if (end.last.step > base_step_) last_ = end.last;
     return end;
   }
 
@@ -165,11 +165,11 @@ class Supervisor {
     return safe ? kExitStopped : kExitGaveUp;
   }
 
-  // The ranks found the user's mistake before anything was trained: no incident, as if this program
-  // had seen it itself.
+  // The ranks found the user's mistake before they finished or took up a step: no incident, as if
+  // this program had seen it itself.
   bool Refused(const AttemptEnd& end) const {
-    if (end.failure.cause != Cause::kUserError || attempt_ != job_.first_attempt) return false;
-    return !end.last.training || (job_.created && committed_ == 0 && last_.step == 0);
+    return end.failure.cause == Cause::kUserError && attempt_ == job_.first_attempt &&
+           end.last.step == 0;
   }
 
   int Refuse(const AttemptEnd& end) {
@@ -229,7 +229,11 @@ class Supervisor {
   }
 
   void Finish(const monitor::Summary& summary) {
-    monitor::WriteSummary(job_.run, summary);
+    try {
+      monitor::WriteSummary(job_.run, summary);
+    } catch (const Error& error) {
+      LogWarning(std::string("summary.json could not be written: ") + error.what());
+    }
     reporter_.Closing(summary);
   }
 
