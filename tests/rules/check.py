@@ -33,6 +33,7 @@ PROTOBUF = re.compile(r"\.pb\.h|<google/protobuf")
 MAY_TORCH = ("model", "worker", "eval")
 MAY_GETENV = {
     "common/log.cc": "NO_COLOR and TERM are the terminal's",
+    "monitoring/viewer/commands.cc": "TERM and NO_COLOR are the terminal's",
     "monitoring/viewer/terminal.cc": "TERM is the terminal's",
     "launcher/child.cc": "PATH is where programs are",
     "launcher/panel.cc": "TERM is the terminal's",
