@@ -7,8 +7,8 @@ namespace contrail {
 namespace {
 
 [[noreturn]] void Fail(const std::string& path, const char* doing) {
-  throw EnvironmentError("E-IO", path,
-                         std::string("could not ") + doing + ": " + ErrnoText(ENOSPC));
+  // As the real one: a full disk is for the user to cure.
+  throw UserError("E-IO", path, std::string("could not ") + doing + ": " + ErrnoText(ENOSPC));
 }
 
 }  // namespace

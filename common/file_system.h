@@ -2,9 +2,10 @@
 // Every durable write of Contrail goes through this interface, so that a test can record the
 // operations and try every state a crash could leave (tests/checkpoint/crash_states_test.cc).
 //
-// Failures throw EnvironmentError("E-IO", path, ...). After a failed write, fsync or close the
-// bytes of that file must be taken for lost: never retry in place, write a new file under a new
-// name (file systems mark pages clean after a failed fsync).
+// Failures throw E-IO with the path: UserError where only the user can help (disk or quota full, no
+// permission), EnvironmentError otherwise. After a failed write, fsync or close the bytes of that
+// file must be taken for lost: never retry in place, write a new file under a new name (file
+// systems mark pages clean after a failed fsync).
 
 #include <cstddef>
 #include <cstdint>

@@ -27,12 +27,12 @@ class PosixTest : public testing::Test {
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
   template <typename Act>
-  static std::string IoError(Act act) {
+  static std::string IoError(Act act, ErrorKind kind = ErrorKind::kEnvironment) {
     try {
       act();
     } catch (const Error& error) {
       EXPECT_EQ(error.id(), "E-IO");
-      EXPECT_EQ(error.kind(), ErrorKind::kEnvironment);
+      EXPECT_EQ(error.kind(), kind);
       return error.what();
     }
     return "";
@@ -87,9 +87,12 @@ TEST_F(PosixTest, AWriteThatDoesNotFitThrows) {
   const rlimit small{1000, old.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   const std::string bytes(1500, 'x');
-  const std::string message = IoError([&] {
-    files_.Open(Path("big"), FileSystem::Mode::kTruncate)->PWrite(bytes.data(), bytes.size(), 0);
-  });
+  const std::string message = IoError(
+      [&] {
+        const auto file = files_.Open(Path("big"), FileSystem::Mode::kTruncate);
+        file->PWrite(bytes.data(), bytes.size(), 0);
+      },
+      ErrorKind::kUser);  // for the user to cure
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
   std::signal(SIGXFSZ, handler);
   EXPECT_THAT(message, AllOf(HasSubstr(Path("big")), HasSubstr("could not write: File too large")));
