@@ -83,14 +83,22 @@ FeatureFile::FeatureFile(FileSystem& fs, const Options& options)
   image.Finish();
 
   file_ = fs_.Open(temporary_, FileSystem::Mode::kTruncate);
-  for (const ckpt::Extent& gap : ckpt::Gaps(payload, image.size())) {
-    const std::string bytes = image.Read(gap.begin, gap.end - gap.begin);
-    file_->PWrite(bytes.data(), bytes.size(), gap.begin);
+  try {
+    for (const ckpt::Extent& gap : ckpt::Gaps(payload, image.size())) {
+      const std::string bytes = image.Read(gap.begin, gap.end - gap.begin);
+      file_->PWrite(bytes.data(), bytes.size(), gap.begin);
+    }
+  } catch (const Error&) {
+    RemoveTemporary();
+    throw;
   }
 }
 
 FeatureFile::~FeatureFile() {
-  if (committed_) return;
+  if (!committed_) RemoveTemporary();
+}
+
+void FeatureFile::RemoveTemporary() {
   file_.reset();
   try {
     if (fs_.Exists(temporary_)) fs_.RemoveFile(temporary_);

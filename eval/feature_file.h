@@ -40,6 +40,8 @@ class FeatureFile {
   void Commit();  // fsync, close, rename
 
  private:
+  void RemoveTemporary();  // never throws
+
   FileSystem& fs_;
   std::string path_;
   std::string temporary_;

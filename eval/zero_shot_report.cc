@@ -51,7 +51,7 @@ std::string ToJson(const ZeroShotResult& result) {
 
 std::string ToText(const ZeroShotResult& result) {
   size_t width = 12;
-  for (const std::string& name : result.class_names) width = std::max(width, name.size());
+  for (const std::string& name : result.class_names) width = std::max(width, name.size() + 2);
   const auto line = [&](std::string name, const std::string& one, const std::string& many) {
     name.resize(width, ' ');
     return name + "  " + one + "  " + many + "\n";

@@ -1,0 +1,126 @@
+#include "eval/embed.h"
+
+#include <gmock/gmock.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+#include "common/error.h"
+#include "data/dataset.h"
+#include "eval/prompts.h"
+#include "tests/eval/fixture.h"
+
+namespace contrail::eval {
+namespace {
+
+// What h5py makes of the file: shapes, dtypes, keys, and the features as raw fp32 files.
+constexpr const char* kReader = R"(
+import h5py, sys
+with h5py.File(sys.argv[1], 'r') as f:
+    for name in ('image_features', 'text_features'):
+        print(name, f[name].shape, f[name].dtype)
+        f[name][:].tofile(sys.argv[2] + '.' + name)
+    print(f.attrs['model'])
+    for key in f['image_keys'][:]:
+        print(key.decode())
+)";
+
+std::string Shell(const std::string& command) {
+  FILE* pipe = popen(command.c_str(), "r");
+  std::string out;
+  char buffer[4096];
+  size_t size;
+  while ((size = fread(buffer, 1, sizeof buffer, pipe)) > 0) out.append(buffer, size);
+  pclose(pipe);
+  return out;
+}
+
+at::Tensor ReadRaw(const std::string& path, int64_t columns) {
+  std::ifstream in(path, std::ios::binary);
+  std::vector<char> bytes((std::istreambuf_iterator<char>(in)), {});
+  at::Tensor out =
+      at::empty({static_cast<int64_t>(bytes.size()) / 4 / columns, columns}, at::kFloat);
+  std::memcpy(out.mutable_data_ptr<float>(), bytes.data(), out.numel() * sizeof(float));
+  return out;
+}
+
+TEST(EmbedTest, H5pyReadsTheModelsFeatures) {
+  const c10::InferenceMode guard;
+  const PackedPhotos photos(70);
+  const auto encoder = FreshEncoder(5, /*batch_size=*/32);
+  std::ofstream(photos / "texts.txt") << "a photo of a bag.\na coat\r\n\nsneakers on grass\n";
+  const std::string out = photos / "out.h5";
+  const EmbedResult result =
+      Embed(PosixFileSystem(), *encoder, {photos.dir(), photos / "texts.txt", out});
+  EXPECT_EQ(result.images, 70u);
+  EXPECT_EQ(result.texts, 4u);
+
+  std::ofstream(photos / "read.py") << kReader;
+  const std::string said = Shell(std::string(CONTRAIL_SOURCE_DIR) + "/.venv/bin/python " +
+                                 (photos / "read.py") + " " + out + " " + (photos / "raw"));
+  EXPECT_THAT(said, testing::StartsWith("image_features (70, 128) float32\n"
+                                        "text_features (4, 128) float32\n"));
+  const auto dataset = data::Dataset::Open(FindShards(photos.dir()));
+  for (uint64_t i = 0; i < dataset->size(); ++i) {
+    EXPECT_THAT(said, testing::HasSubstr(dataset->Key(i) + "\n"));
+  }
+
+  std::vector<uint64_t> some(32);
+  std::iota(some.begin(), some.end(), 32);
+  const data::Batch batch =
+      data::LoadBatch(*dataset, encoder->tokenizer(),
+                      {.resolution = 28, .crop = "center", .captions = false}, 0, some);
+  const at::Tensor images = ReadRaw(photos / "raw.image_features", 128);
+  EXPECT_TRUE(images.narrow(0, 32, 32).equal(encoder->EncodeImages(batch)));
+  const at::Tensor texts = ReadRaw(photos / "raw.text_features", 128);
+  EXPECT_TRUE(
+      texts.equal(encoder->EncodeTexts({"a photo of a bag.", "a coat", "", "sneakers on grass"})));
+  EXPECT_LT((images.norm(2, {1}) - 1).abs().max().item<float>(), 1e-6);
+}
+
+TEST(EmbedTest, AFolderOfImagesIsADataSetToo) {
+  const c10::InferenceMode guard;
+  const PackedPhotos photos(3);
+  Shell("cd " + photos.dir() + " && mkdir -p folder/sub && tar xf pairs-000000.tar -C folder && " +
+        "mv folder/*2.png folder/sub/");
+  const auto encoder = FreshEncoder(5, 32);
+  const std::string tars = photos / "tars.h5";
+  const std::string folder = photos / "folder.h5";
+  Embed(PosixFileSystem(), *encoder, {photos / "pairs-000000.tar", "", tars});
+  EXPECT_EQ(Embed(PosixFileSystem(), *encoder, {photos / "folder", "", folder}).images, 3u);
+  const std::string same = Shell(std::string(CONTRAIL_SOURCE_DIR) +
+                                 "/.venv/bin/python -c \"import h5py; a = h5py.File('" + tars +
+                                 "')['image_features'][:]; b = h5py.File('" + folder +
+                                 "')['image_features'][:]; print(abs(a - b).max())\"");
+  EXPECT_EQ(same, "0.0\n");
+}
+
+TEST(EmbedTest, LeavesNothingBehindWhereItFails) {
+  const c10::InferenceMode guard;
+  const PackedPhotos photos(3);
+  const auto encoder = FreshEncoder(5, 32);
+  const auto id_of = [&](const EmbedOptions& options) -> std::string {
+    try {
+      Embed(PosixFileSystem(), *encoder, options);
+    } catch (const Error& error) {
+      return error.id();
+    }
+    return "";
+  };
+  std::ofstream(photos / "torn.png") << "no image";
+  std::filesystem::create_directory(photos / "bad");
+  std::filesystem::rename(photos / "torn.png", photos / "bad/torn.png");
+  EXPECT_EQ(id_of({photos / "bad", "", photos / "a.h5"}), "E-DATA-IMAGE");
+  EXPECT_EQ(id_of({"", photos / "none.txt", photos / "a.h5"}), "E-EMBED-TEXTS");
+  EXPECT_EQ(id_of({photos.dir(), "", photos / "no/dir/a.h5"}), "E-OUT-DIR");
+  EXPECT_FALSE(std::filesystem::exists(photos / "a.h5"));
+  EXPECT_FALSE(std::filesystem::exists(photos / "a.h5.tmp"));
+  std::ofstream(photos / "mine.h5") << "precious";
+  EXPECT_EQ(id_of({photos.dir(), "", photos / "mine.h5"}), "E-OUT-EXISTS");
+  EXPECT_EQ(std::filesystem::file_size(photos / "mine.h5"), 8u);
+}
+
+}  // namespace
+}  // namespace contrail::eval
