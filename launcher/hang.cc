@@ -86,6 +86,7 @@ std::vector<RankView> HangDetector::Silent(const std::vector<RankView>& ranks, d
   std::vector<RankView> watched;
   bool silent = false;
   bool any_steps = false;
+  quiet_.clear();
   for (const RankView& view : ranks) {
     if (!Watched(view)) continue;
     watched.push_back(view);
@@ -109,6 +110,7 @@ std::vector<RankView> HangDetector::Silent(const std::vector<RankView>& ranks, d
     const double limit =
         view.phase == Phase::kTraining && seen.stepping ? StepLimit() : limits_.start_seconds;
     if (now - seen.changed > limit) silent = true;
+    if (now - seen.changed > StepLimit()) quiet_.push_back(view);
   }
   // Start-up counts from the spawn, whatever the words do meanwhile.
   if (!any_steps && now - start_ > limits_.start_seconds && !watched.empty()) silent = true;

@@ -53,7 +53,8 @@ class HangDetector {
 
   // What is silent for too long by now, if anything. Ranks that exited, are done or failed are
   // not looked at. When we ourselves were not running (a suspended machine), silence starts anew.
-  // `process_state` is asked for ranks only once a hang is sure.
+  // `state` gives the letter of /proc/PID/stat and is asked for silent ranks only. A stopped
+  // process (T) does not get the long limits of start and saving: it will not wake up by itself.
   template <typename ProcessState>
   std::optional<Hang> Look(const std::vector<RankView>& ranks, double now, ProcessState state);
 
@@ -68,7 +69,7 @@ class HangDetector {
     double stepped = 0;     // time of the last new step
     bool stepping = false;  // a step was finished in this attempt
   };
-  // Updates seen_; the ranks that are silent too long.
+  // Updates seen_ and quiet_; the ranks that are silent too long.
   std::vector<RankView> Silent(const std::vector<RankView>& ranks, double now);
   Hang Describe(const std::vector<RankView>& watched, const std::vector<char>& states,
                 double now) const;
@@ -77,13 +78,17 @@ class HangDetector {
   double start_;
   double last_look_;
   std::map<int, Seen> seen_;
-  std::deque<double> steps_;  // durations of the last steps
+  std::vector<RankView> quiet_;  // in start or saving, for longer than a step may be silent
+  std::deque<double> steps_;     // durations of the last steps
 };
 
 template <typename ProcessState>
 std::optional<Hang> HangDetector::Look(const std::vector<RankView>& ranks, double now,
                                        ProcessState state) {
-  const std::vector<RankView> silent = Silent(ranks, now);
+  std::vector<RankView> silent = Silent(ranks, now);
+  for (const RankView& view : quiet_) {
+    if (silent.empty() && state(view.pid) == 'T') silent = {view};
+  }
   if (silent.empty()) return std::nullopt;
   std::vector<char> states;
   for (const RankView& view : silent) states.push_back(state(view.pid));

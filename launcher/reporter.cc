@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "common/clock.h"
 #include "common/log.h"
 
@@ -31,6 +33,18 @@ std::string Quoted(const std::string& text) {
     out += c == '\n' ? ' ' : c;
   }
   return out + "\"";
+}
+
+// " one_prompt.top1=0.82 samples=10000": the numbers of an evaluation, not its lists and texts.
+std::string Scalars(const nlohmann::json& value, const std::string& path) {
+  if (value.is_number()) return " " + path + "=" + Short(value.get<double>());
+  std::string out;
+  if (value.is_object()) {
+    for (const auto& [key, item] : value.items()) {
+      out += Scalars(item, path.empty() ? key : path + "." + key);
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -148,7 +162,10 @@ void Reporter::Closing(const monitor::Summary& summary) {
         " checkpoints=" + std::to_string(summary.checkpoints) + " attempts=" +
         std::to_string(summary.attempts) + " incidents=" + std::to_string(summary.incidents) +
         " wall_seconds=" + Seconds(summary.wall_seconds));
-  if (summary.eval != "{}") Event("evaluation " + summary.eval);
+  const nlohmann::json results = nlohmann::json::parse(summary.eval, nullptr, false);
+  for (const auto& [name, result] : results.items()) {
+    Event("evaluation " + name + Scalars(result, ""));
+  }
 }
 
 }  // namespace contrail::launcher

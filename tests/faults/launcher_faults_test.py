@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from tiny_run import CONTRAIL, TinyRunTest, alive
+from tiny_run import CONTRAIL, TinyRunTest, alive, packed_data
 
 
 class LauncherFaults(TinyRunTest):
@@ -96,9 +96,41 @@ echo "second $?"
         with open(f"{self.dir}/resumed.log") as f:
             self.assertEqual(lines[-1], "second 0", f.read())
 
+    def test_evaluated_at_the_end_and_again_by_a_resume_with_other_ranks(self):
+        self.config = self.write_config("config.toml", steps=20)
+        run = self.train("--set", f"eval.zero_shot={packed_data()}")
+        self.assertEqual(run.wait(), 0, run.text())
+        with open(f"{self.dir}/run/eval/zero_shot_step_00000020.json") as f:
+            result = json.load(f)
+        self.assertEqual(result["samples"], 1000)
+        self.assertEqual(self.summary()["eval"]["zero_shot"], result)
+        self.assertRegex(run.text(), r"contrail: evaluation zero_shot .*ensemble.top1=0\.\d+")
+        loss = self.summary()["final_loss"]
+
+        again = self.resume("--ranks", "4")
+        self.assertEqual(again.wait(), 0, again.text())
+        self.assertIn("attempt=2 ranks=4 threads=1 from_step=20", again.text())
+        self.assertEqual(self.summary()["final_loss"], loss)
+        self.assertEqual(self.summary()["eval"]["zero_shot"]["ensemble"], result["ensemble"])
+
+    def test_back_to_an_older_step_sets_the_newer_ones_aside(self):
+        self.config = self.write_config("config.toml", steps=30)
+        run = self.train()
+        self.assertEqual(run.wait(), 0, run.text())
+        losses = self.losses()
+        missing = subprocess.run([CONTRAIL, "resume", f"{self.dir}/run", "--from", "7"],
+                                 capture_output=True, text=True, timeout=10)
+        self.assertEqual(missing.returncode, 2)
+        self.assertIn("committed: 30, 20, 10", missing.stderr)
+        again = self.resume("--from", "10")
+        self.assertEqual(again.wait(), 0, again.text())
+        self.assertIn("resumed step=11", again.text())
+        self.assertEqual(sorted(os.listdir(f"{self.dir}/run/superseded/attempt_2")),
+                         ["step_00000020", "step_00000030"])
+        self.assertEqual(self.losses(), losses)
+
     def test_a_mistake_only_the_ranks_can_find_exits_2_and_leaves_nothing(self):
         torn = f"{self.dir}/torn"
-        from tiny_run import packed_data
         shutil.copytree(packed_data(), torn)
         for name in os.listdir(torn):
             if name.endswith(".index"):

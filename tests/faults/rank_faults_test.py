@@ -69,14 +69,15 @@ class RankFaults(TinyRunTest):
         self.assertEqual(incident["resumed_from"], 0)
 
     def test_stopped_while_starting(self):
-        run = self.train("--set", "train.steps=10", "--set", "launcher.start_seconds=15")
+        run = self.train("--set", "train.steps=10", "--set", "launcher.hang_seconds=4")
         words = run.wait_for(lambda w: w if any(x["phase"] == "starting" for x in w.values())
                              else None)
         rank = next(r for r, word in words.items() if word["phase"] == "starting")
         os.kill(words[rank]["pid"], signal.SIGSTOP)
         self.assertEqual(run.wait(), 0, run.text())
         incident, = self.incidents()
-        self.assertEqual(incident["cause"], "start_failed", incident)
+        self.assertEqual((incident["cause"], incident["rank"]), ("start_failed", rank), incident)
+        self.assertLess(incident["detect"], 10)
 
     def test_mpirun_killed(self):
         run = self.train("--set", "train.steps=20")

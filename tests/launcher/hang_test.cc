@@ -117,6 +117,16 @@ TEST(HangDetector, StartIsLimitedWhateverTheWordsDo) {
   EXPECT_TRUE(hang->starting);
 }
 
+TEST(HangDetector, AStoppedProcessIsNotWaitedForInStartUp) {
+  Job job({.hang_seconds = 5, .start_seconds = 60});
+  job.states[1] = 'T';
+  const auto hang = job.Pass(20);
+  ASSERT_TRUE(hang);
+  EXPECT_EQ(hang->rank, 1);
+  EXPECT_TRUE(hang->starting);
+  EXPECT_NEAR(job.now - hang->last_sign, 5, 0.5);
+}
+
 TEST(HangDetector, SavingAtTheEndHasTheLongLimit) {
   Job job({.hang_seconds = 5, .start_seconds = 60});
   job.Begin();
