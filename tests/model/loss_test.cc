@@ -142,8 +142,11 @@ TEST(Loss, NearlySolvedBatchKeepsItsTinyGradient) {
   }
 }
 
-TEST(Loss, DuplicatesAreNotCountedAsCorrect) {
+TEST(Loss, DuplicatesCountAsTheirTwin) {
   Features features = MakeFeatures(32, 24, 0.9, 5);
+  const int64_t distinct_correct =
+      Sharded(features, kInitialScale, 1, 1024).outputs[0].correct_image_to_text;
+  ASSERT_GT(distinct_correct, 0);
   for (int64_t i = 1; i < 32; i += 2) {
     features.image[i].copy_(features.image[i - 1]);
     features.text[i].copy_(features.text[i - 1]);
@@ -159,18 +162,19 @@ TEST(Loss, DuplicatesAreNotCountedAsCorrect) {
               1.5 * RelativeError(single.d_image, dense.d_image));
     EXPECT_LT(RelativeError(result.d_text, dense.d_text),
               1.5 * RelativeError(single.d_text, dense.d_text));
-    for (const LossOutput& output : result.outputs) EXPECT_EQ(output.correct_image_to_text, 0);
+    int64_t correct = 0;
+    for (const LossOutput& output : result.outputs) correct += output.correct_image_to_text;
+    EXPECT_EQ(correct % 2, 0);  // a pair of twins is right or wrong together
+    EXPECT_GT(correct, 0);
   }
 }
 
-TEST(Loss, CollapsedFeaturesGiveLogBatchAndNoCorrectPair) {
+TEST(Loss, CollapsedFeaturesGiveLogBatch) {
   Features features = MakeFeatures(64, 16, 1, 9);
   features.image.copy_(features.image[0].expand({64, 16}).clone());
   features.text.copy_(features.image);
   const ShardedResult result = Sharded(features, 100, 1, 1024);
   EXPECT_NEAR(result.outputs[0].loss, std::log(64.0), 1e-5);
-  EXPECT_EQ(result.outputs[0].correct_image_to_text, 0);
-  EXPECT_EQ(result.outputs[0].correct_text_to_image, 0);
 }
 
 // At scale 100 logits may be so low that every exp(l - 50) of a row underflows.
