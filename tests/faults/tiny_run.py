@@ -48,6 +48,8 @@ PHASES = ("absent", "starting", "training", "saving", "done", "failed")
 
 def packed_data():
     """1,000 photos in two shards, packed once into the build folder."""
+    if not os.path.exists(CONTRAIL):
+        raise AssertionError(f"no {CONTRAIL}; set CONTRAIL_TEST_BIN to the folder of the programs")
     cache = f"{BIN}/../tests/tiny-data"
     os.makedirs(os.path.dirname(cache), exist_ok=True)
     with open(f"{cache}.lock", "w") as lock:
