@@ -22,7 +22,7 @@ namespace contrail::monitor {
 namespace {
 
 using std::chrono::steady_clock;
-constexpr auto kBatchPeriod = std::chrono::milliseconds(500);
+constexpr auto kBatchPeriod = std::chrono::milliseconds(250);
 
 using Item = std::variant<StepRecord, CheckpointRecord>;
 
@@ -65,6 +65,14 @@ class FileRecorder : public Recorder {
   void Record(const CheckpointRecord& record) override { Push(record); }
   uint64_t dropped() const override { return dropped_.load(std::memory_order_relaxed); }
 
+  void Flush(double seconds) override {
+    std::unique_lock lock(mutex_);
+    const uint64_t mine = ++flushes_asked_;
+    wake_.notify_one();
+    flushed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                      [&] { return flushes_done_ >= mine; });
+  }
+
  private:
   template <typename T>
   void Push(const T& record) {
@@ -84,16 +92,35 @@ class FileRecorder : public Recorder {
   void Run() {
     bool last = false;
     while (!last) {
+      uint64_t flushes = 0;
       {
         std::unique_lock lock(mutex_);
-        wake_.wait_for(lock, kBatchPeriod,
-                       [this] { return stopping_ || queue_.size() >= (options_.queue + 1) / 2; });
+        wake_.wait_for(lock, kBatchPeriod, [this] {
+          return stopping_ || flushes_asked_ > flushes_done_ ||
+                 queue_.size() >= (options_.queue + 1) / 2;
+        });
         last = stopping_;
+        flushes = flushes_asked_;
         std::swap(queue_, batch_);
       }
       WriteBatch(last);
       batch_.clear();
+      if (flushes > flushes_done_) FinishFlush(flushes);
     }
+  }
+
+  void FinishFlush(uint64_t flushes) {
+    try {
+      if (file_) file_->Sync();
+    } catch (const Error& error) {
+      LogWarning(std::string("telemetry may be lost, training goes on: ") + error.what());
+      file_.reset();  // its bytes are in doubt: the next batch opens a new one
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      flushes_done_ = flushes;
+    }
+    flushed_.notify_all();
   }
 
   void WriteBatch(bool last) {
@@ -231,6 +258,9 @@ class FileRecorder : public Recorder {
   std::condition_variable wake_;
   std::vector<Item> queue_;  // guarded by mutex_
   bool stopping_ = false;    // guarded by mutex_
+  std::condition_variable flushed_;
+  uint64_t flushes_asked_ = 0;  // guarded by mutex_
+  uint64_t flushes_done_ = 0;   // guarded by mutex_, written by the background thread
 
   // The background thread's own.
   std::vector<Item> batch_;

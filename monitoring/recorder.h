@@ -3,6 +3,7 @@
 // the node's file. Record() never blocks a step: a full queue drops and counts.
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,7 +36,8 @@ struct StepRecord {
   double lr = 0;
   double logit_scale = 0;  // exp'd
   double grad_norm = 0;
-  double accuracy_image_to_text = 0;  // in-batch top-1, 0..1; NaN where not computed
+  // In-batch top-1, 0..1; NaN where not computed.
+  double accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   double samples_per_second = 0;
   int world_size = 0;
   std::vector<StepTimes> ranks;  // one per rank of the job, rank order (may be empty)
@@ -71,6 +73,10 @@ class Recorder {
   virtual void Record(const StepRecord& record) = 0;
   virtual void Record(const CheckpointRecord& record) = 0;
   virtual uint64_t dropped() const = 0;
+  // Waits until everything recorded so far is written and fsynced, at most `seconds`. Called (on a
+  // background thread) before a checkpoint commits: a resume goes on after the committed step, so
+  // the record of the steps before it must not die with this process.
+  virtual void Flush(double seconds) = 0;
 };
 
 }  // namespace contrail::monitor

@@ -5,12 +5,9 @@
 namespace contrail::monitor {
 
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs) {
-  const nlohmann::json object = {{"attempt", lease.attempt},
-                                 {"pid", lease.pid},
-                                 {"host", lease.host},
-                                 {"time", lease.time},
-                                 {"state", lease.state},
-                                 {"job", lease.job}};
+  const nlohmann::json object = {{"attempt", lease.attempt}, {"pid", lease.pid},
+                                 {"host", lease.host},       {"time", lease.time},
+                                 {"state", lease.state},     {"job", lease.job}};
   fs.WriteAtomically(run.Lease(), DumpLine(object) + "\n");
 }
 

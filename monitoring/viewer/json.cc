@@ -142,6 +142,7 @@ std::string RenderJson(const RunStatus& status) {
       {"epochs", status.epochs},
       {"attempt", status.attempt},
       {"restarts", status.restarts},
+      {"trained_again_steps", status.trained_again},
       {"world_size", status.world_size},
       {"elapsed_seconds", status.elapsed},
       {"silent_seconds", status.silent},

@@ -20,6 +20,10 @@ void Line(std::string& page, const std::string& name, const std::string& value) 
 
 void Heading(std::string& page, const std::string& title) { page += "\n" + title + "\n"; }
 
+std::string Steps(size_t count) {
+  return std::to_string(count) + (count == 1 ? " step" : " steps");
+}
+
 std::string Column(const std::string& text, size_t width) {
   return std::string(width - std::min(width, static_cast<size_t>(Columns(text))), ' ') + text;
 }
@@ -53,7 +57,7 @@ void Head(std::string& page, const RunStatus& status) {
 void Learning(std::string& page, const RunStatus& status) {
   Heading(page, "Learning");
   Line(page, "loss",
-       Short(status.loss) + ", mean of the last " + std::to_string(status.window) + " steps " +
+       Short(status.loss) + ", mean of the last " + Steps(status.window) + " " +
            Short(status.loss_mean));
   std::vector<double> means;
   for (const CurveBucket& bucket : status.loss_curve) means.push_back(bucket.mean);
@@ -91,8 +95,7 @@ void Throughput(std::string& page, const RunStatus& status) {
 
 void Anatomy(std::string& page, const RunStatus& status) {
   if (status.phases.empty()) return;
-  Heading(page, "Step anatomy (over ranks, median of the last " + std::to_string(status.window) +
-                    " steps)");
+  Heading(page, "Step anatomy (over ranks, median of the last " + Steps(status.window) + ")");
   page += "  " + std::string(18, ' ') + "       p50        max  slowest\n";
   for (const PhaseLine& line : status.phases) {
     std::string label = Phases()[line.phase].label;
@@ -132,8 +135,9 @@ void Incidents(std::string& page, const RunStatus& status) {
       page += "    " + ledger + "\n";
     }
   }
-  if (status.superseded > 0) {
-    page += "  " + Thousands(status.superseded) + " steps were trained again\n";
+  if (status.trained_again > 0) {
+    page += "  " + Thousands(status.trained_again) +
+            (status.trained_again == 1 ? " step was" : " steps were") + " trained again\n";
   }
 }
 

@@ -287,7 +287,13 @@ RunStatus ReadStatus(const RunDir& run, const RunStore& store, const FileSystem&
   status.dropped = store.dropped();
   status.superseded = store.superseded().size();
   status.total_steps = store.total_steps();
-  for (const Incident& incident : status.incidents) status.restarts += incident.action == "restart";
+  for (const Incident& incident : status.incidents) {
+    if (incident.action != "restart") continue;
+    ++status.restarts;
+    if (incident.step > incident.resumed_from) {
+      status.trained_again += incident.step - incident.resumed_from;
+    }
+  }
 
   double first = 0, last = 0;
   if (!store.attempts().empty()) {

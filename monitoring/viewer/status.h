@@ -91,7 +91,8 @@ struct RunStatus {
   std::optional<Summary> summary;
   std::vector<TelemetryFileState> files;
   uint64_t dropped = 0;
-  uint64_t superseded = 0;  // points of undone steps
+  uint64_t trained_again = 0;  // steps, by the incidents' account
+  uint64_t superseded = 0;     // points of undone steps
   std::vector<CurveBucket> loss_curve;
   std::vector<CurveBucket> undone_curve;  // loss of undone steps
 };

@@ -169,7 +169,8 @@ TEST(CodecTest, TheExampleOfTheFormatsPageIsTrue) {
   event.wall_time = 1.5;
   event.step = 3;
   event.scalars = {{"loss", 0.5f}};
-  event.step_record = StepRecord{.step = 3, .wall_time = 1.5, .loss = 0.5, .lr = 0.25};
+  event.step_record =
+      StepRecord{.step = 3, .wall_time = 1.5, .loss = 0.5, .lr = 0.25, .accuracy_image_to_text = 0};
   std::string bytes;
   AppendFrame(bytes, EncodeEvent(event));
   std::string text;

@@ -146,6 +146,26 @@ TEST(RecorderTest, RecordsReachTheFileWithinTwoSecondsWithoutClosing) {
   EXPECT_EQ(Events(path).back().step, 1u);
 }
 
+TEST(RecorderTest, FlushedRecordsAreOnDiskAndAStuckDiskIsNotWaitedForLonger) {
+  ScratchRun scratch;
+  Faulty disk;
+  // Destroyed after the lock below is given back: closing needs the disk.
+  const auto recorder = Recorder::Open({.run = scratch.run()}, disk);
+  const std::string path = scratch.run().Telemetry() + "/" + Files(scratch.run())[0];
+  for (uint64_t step = 1; step <= 3; ++step) {
+    recorder->Record(MakeStep(step));
+    recorder->Flush(10);
+    EXPECT_EQ(Events(path).back().step, step);
+    EXPECT_EQ(disk.syncs, static_cast<int>(step));
+  }
+  const std::lock_guard stuck(disk.gate);
+  recorder->Record(MakeStep(4));
+  const double start = SystemClock().Monotonic();
+  recorder->Flush(0.2);
+  EXPECT_NEAR(SystemClock().Monotonic() - start, 0.2, 0.15);
+  EXPECT_EQ(Events(path).back().step, 3u);
+}
+
 TEST(RecorderTest, AStuckDiskNeverBlocksAStepAndLossesAreCounted) {
   ScratchRun scratch;
   Faulty disk;

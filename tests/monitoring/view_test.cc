@@ -77,6 +77,7 @@ TEST(StatusTest, PutsTheRunTogether) {
   EXPECT_EQ(status.risk_steps, 10u);
   EXPECT_NEAR(status.risk_seconds, 5, 1e-6);
   EXPECT_EQ(status.superseded, 7u);
+  EXPECT_EQ(status.trained_again, 7u);
   EXPECT_EQ(status.loss, SyntheticStep(50, 2).loss);
   EXPECT_NEAR(status.step_seconds, 0.5, 1e-6);
   ASSERT_TRUE(status.eta);
