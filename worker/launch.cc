@@ -38,11 +38,8 @@ int Cores() {
 }
 
 int Threads(const Comm& comm, const Config& config, const ParsedArgs& args) {
-  const auto& nodes = comm.node_of_rank();
-  const auto local_ranks =
-      static_cast<int>(std::count(nodes.begin(), nodes.end(), nodes[comm.rank()]));
   const int64_t configured = config.launcher.threads_per_rank;
-  const long fallback = configured > 0 ? configured : std::max(1, Cores() / local_ranks);
+  const long fallback = configured > 0 ? configured : std::max(1, Cores() / RanksHere(comm));
   return static_cast<int>(args.Int("--threads", fallback, 1, 4096));
 }
 
@@ -82,6 +79,11 @@ Launch Resolve(const Comm& comm, const ParsedArgs& args) {
 }
 
 }  // namespace
+
+int RanksHere(const Comm& comm) {
+  const auto& nodes = comm.node_of_rank();
+  return static_cast<int>(std::count(nodes.begin(), nodes.end(), nodes[comm.rank()]));
+}
 
 Launch ResolveLaunch(Comm& comm, const ParsedArgs& args) {
   Launch launch;

@@ -30,6 +30,9 @@ struct Launch {
 // Throws AgreedError, also for arguments that contradict each other (E-CLI-ARGS).
 Launch ResolveLaunch(Comm& comm, const ParsedArgs& args);
 
+// Ranks on this rank's node.
+int RanksHere(const Comm& comm);
+
 // Collective. Makes the run directory of a fresh run, with its resolved config.toml, and this
 // attempt's directory. Nothing is written before.
 void MakeRunDir(Comm& comm, const Launch& launch);

@@ -40,6 +40,11 @@ void Reporter::Checkpoint(const monitor::CheckpointRecord& record) {
   if (recorder_) recorder_->Record(record);
 }
 
+void Reporter::WaitUntilDurable() {
+  constexpr double kLongest = 5;  // a file system that hangs must not keep a checkpoint back
+  if (recorder_) recorder_->Flush(kLongest);
+}
+
 void Reporter::PrintStatus(const monitor::StepRecord& record) {
   const double now = SystemClock().Monotonic();
   if (now - last_status_ < options_.status_seconds && record.step != options_.total_steps) return;
@@ -49,10 +54,10 @@ void Reporter::PrintStatus(const monitor::StepRecord& record) {
                       smooth_rate_;
   char line[256];
   std::snprintf(line, sizeof line,
-                "step %llu/%llu  loss %.4f  accuracy %.1f%%  scale %.1f  lr %.2e  %.0f samples/s  ",
+                "step %llu/%llu  loss %.4f  scale %.1f  lr %.2e  %.0f samples/s  ",
                 static_cast<unsigned long long>(record.step),
                 static_cast<unsigned long long>(options_.total_steps), record.loss,
-                100 * record.accuracy_image_to_text, record.logit_scale, record.lr, smooth_rate_);
+                record.logit_scale, record.lr, smooth_rate_);
   LogInfo(line + HumanSeconds(left) + " left");
 }
 

@@ -27,6 +27,8 @@ class Reporter {
   // `record` is held back until its Times arrive.
   void Step(monitor::StepRecord record);
   void Checkpoint(const monitor::CheckpointRecord& record);
+  // What was handed over so far is on disk afterwards (bounded wait). Any thread.
+  void WaitUntilDurable();
 
  private:
   void Flush();

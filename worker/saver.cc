@@ -151,6 +151,7 @@ Saver::CommitResult Saver::Commit(const ckpt::SavePlan& plan,
                                  std::to_string(options_.attempt),
                              "this attempt must not write any more");
     }
+    if (options_.before_commit) options_.before_commit();
     ckpt::CommitStep(fs_, plan, reports);
     record.wall_time = SystemClock().Now();
     record.write_seconds += SystemClock().Monotonic() - start;

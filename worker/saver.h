@@ -38,6 +38,8 @@ class Saver {
     uint64_t resumed_step = 0;  // committed already
     ckpt::Layout layout;
     std::vector<std::vector<ckpt::Range>> ranges_of_rank;
+    // Called on the root's background thread before a step becomes visible.
+    std::function<void()> before_commit;
   };
   using TakeSnapshot = std::function<ckpt::Snapshot()>;
   using OnCommit = std::function<void(const monitor::CheckpointRecord&)>;

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/file_system.h"

@@ -7,6 +7,7 @@
 #include "data/order.h"
 #include "data/tokenizer.h"
 #include "worker/agree.h"
+#include "worker/micro_batch.h"
 #include "worker/signals.h"
 #include "worker/start_checks.h"
 #include "worker/stopwatch.h"
@@ -46,8 +47,8 @@ Outcome Trainer::Run() {
     if (verdict.stop) break;
   }
   progress_.Enter(monitor::Phase::kSaving);
-  saver_->Finish(State(), [this] { return TakeSnapshot(); });
   reporter_->Times(Exchange(comm_, {.times = times_}).times);
+  saver_->Finish(State(), [this] { return TakeSnapshot(); });
   return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;
 }
 
@@ -107,14 +108,23 @@ void Trainer::Restore() {
   state_.config_toml = ToToml(config_);
   model_->Bind(flat_->views());
   MakeRunDir(comm_, launch_);
-  CheckShared(comm_, launch_.run);
+  try {
+    CheckShared(comm_, launch_.run);
+  } catch (const AgreedError&) {
+    if (launch_.fresh && comm_.rank() == 0) fs.RemoveTree(launch_.run.root);
+    throw;
+  }
 
   const bool resnet = spec_.name.starts_with("RN") || spec_.name == "tiny-rn";
   const auto& train = config_.train;
+  const int64_t share = train.global_batch_size / comm_.size();
+  const int64_t micro = train.micro_batch_size > 0
+                            ? train.micro_batch_size
+                            : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)));
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
       TrainStep::Options{.global_batch_size = train.global_batch_size,
-                         .micro_batch_size = train.micro_batch_size,
+                         .micro_batch_size = micro,
                          .adamw = {.beta1 = train.beta1,
                                    .beta2 = train.beta2 > 0 ? train.beta2
                                             : resnet        ? 0.999
@@ -132,7 +142,9 @@ void Trainer::Restore() {
                        .every_minutes = config_.checkpoint.every_minutes,
                        .keep_last = static_cast<int>(config_.checkpoint.keep_last),
                        .resumed_step = done_,
-                       .layout = flat_->layout()};
+                       .layout = flat_->layout(),
+                       .ranges_of_rank = {},
+                       .before_commit = [this] { reporter_->WaitUntilDurable(); }};
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
   }

@@ -9,6 +9,7 @@
 #include "data/tokenizer.h"
 #include "model/registry.h"
 #include "worker/comm/comm.h"
+#include "worker/micro_batch.h"
 
 namespace contrail::worker {
 namespace {
@@ -126,6 +127,16 @@ TEST(TrainStepTest, LogitScaleGradientIsTheSlopeOfTheLoss) {
   rig.step->Backward(times);
   const double gradient = rig.flat.views().grads.back().item<float>();
   EXPECT_NEAR(gradient / slope, 1, 1e-3);
+}
+
+TEST(MicroBatchTest, IsTheLargestDivisorThatFits) {
+  const auto model = model::ClipModel::Create(model::FindModel("tiny-vit"));
+  model->Plan(12, 12 * 77, true);
+  const auto twelve = static_cast<uint64_t>(model->arena_bytes());
+  EXPECT_EQ(FitMicroBatch(*model, 48, uint64_t{1} << 40), 48);
+  EXPECT_EQ(FitMicroBatch(*model, 48, twelve), 12);
+  EXPECT_EQ(FitMicroBatch(*model, 48, twelve - 4096), 8);
+  EXPECT_EQ(FitMicroBatch(*model, 48, 1), 1);
 }
 
 TEST(TrainStepTest, LearnsABatchByHeart) {
