@@ -1,0 +1,211 @@
+#include "worker/optimizer.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+namespace contrail::worker {
+namespace {
+
+std::vector<model::ParamSpec> Params() {
+  std::vector<model::ParamSpec> params(3);
+  params[0].name = "matrix";
+  params[0].shape = {37, 1001};  // more than one block of work
+  params[0].decay = true;
+  params[1].name = "gain";
+  params[1].shape = {37};
+  params[2].name = "logit_scale";
+  params[2].group = 1;
+  return params;
+}
+
+struct PlainAdamW {  // the textbook, one element after the other, in fp64
+  AdamWOptions options;
+  bool decay = false;
+  std::vector<double> weight, m, v;
+
+  void Step(const std::vector<double>& grad, uint64_t t, double lr) {
+    m.resize(weight.size());
+    v.resize(weight.size());
+    const double decayed = decay ? lr * options.weight_decay : 0;
+    for (size_t i = 0; i < weight.size(); ++i) {
+      m[i] = options.beta1 * m[i] + (1 - options.beta1) * grad[i];
+      v[i] = options.beta2 * v[i] + (1 - options.beta2) * grad[i] * grad[i];
+      const double m_hat = m[i] / (1 - std::pow(options.beta1, static_cast<double>(t)));
+      const double v_hat = v[i] / (1 - std::pow(options.beta2, static_cast<double>(t)));
+      weight[i] -= decayed * weight[i] + lr * m_hat / (std::sqrt(v_hat) + options.epsilon);
+    }
+  }
+};
+
+at::Tensor Noise(at::IntArrayRef shape, uint64_t seed) {
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  return at::randn(shape, generator, at::kFloat);
+}
+
+std::vector<double> Doubles(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.to(at::kDouble).flatten().contiguous();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+TEST(Optimizer, FiftyStepsAgreeWithPlainFp64) {
+  for (const AdamWOptions& options :
+       {AdamWOptions{.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .weight_decay = 0.2},
+        AdamWOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.2}}) {
+    const auto params = Params();
+    FlatParams flat(params, 0, 1);
+    std::vector<PlainAdamW> plain;
+    for (size_t i = 0; i < params.size(); ++i) {
+      at::Tensor weight = flat.views().weights[i];
+      weight.copy_(Noise(weight.sizes(), 100 + i));
+      plain.push_back({options, params[i].decay, Doubles(weight), {}, {}});
+    }
+    for (uint64_t t = 1; t <= 50; ++t) {
+      const double lr = 1e-2 / static_cast<double>(t);
+      const double grad_scale = t % 3 == 0 ? 0.25 : 1;
+      for (size_t i = 0; i < params.size(); ++i) {
+        at::Tensor grad = flat.views().grads[i];
+        grad.copy_(Noise(grad.sizes(), 1000 * t + i) * 0.01);
+        std::vector<double> scaled = Doubles(grad);
+        for (double& g : scaled) g *= grad_scale;
+        plain[i].Step(scaled, t, lr);
+      }
+      for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+        AdamWStep(flat, bucket, options, t, lr, grad_scale);
+      }
+    }
+    for (size_t i = 0; i < params.size(); ++i) {
+      const std::vector<double> ours = Doubles(flat.views().weights[i]);
+      double worst = 0;
+      for (size_t j = 0; j < ours.size(); ++j) {
+        const double expected = plain[i].weight[j];
+        worst = std::max(worst, std::abs(ours[j] - expected) / std::max(1.0, std::abs(expected)));
+      }
+      EXPECT_LT(worst, 1e-6) << params[i].name;
+    }
+    // Padding takes part in every step and stays zero.
+    double total = 0;
+    for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+      total += flat.weights(bucket).abs().sum(at::kDouble).item<double>();
+    }
+    double of_views = 0;
+    for (const at::Tensor& view : flat.views().weights) {
+      of_views += view.abs().sum(at::kDouble).item<double>();
+    }
+    EXPECT_NEAR(total, of_views, 1e-9 * total);
+  }
+}
+
+TEST(Optimizer, AgreesWithPyTorch) {
+  const std::string folder = testing::TempDir();
+  const std::string values = folder + "/contrail_adamw_values.txt";
+  const std::string program = R"(
+import sys, torch
+torch.manual_seed(0)
+w = torch.nn.Parameter(torch.randn(64)); g = torch.nn.Parameter(torch.randn(16))
+grads = [(torch.randn(64) * 0.1, torch.randn(16) * 0.1) for _ in range(20)]
+out = open(sys.argv[1], 'w')
+def put(*tensors):
+    for t in tensors:
+        for x in t.detach().tolist(): print(repr(x), file=out)
+put(w, g)
+o = torch.optim.AdamW([{'params': [w], 'weight_decay': 0.2}, {'params': [g], 'weight_decay': 0.0}],
+                      lr=3e-3, betas=(0.9, 0.98), eps=1e-6)
+for a, b in grads:
+    w.grad, g.grad = a, b
+    put(a, b); o.step(); put(w, g)
+)";
+  const std::string script = folder + "/contrail_adamw.py";
+  std::ofstream(script) << program;
+  const std::string command =
+      std::string(CONTRAIL_SOURCE_DIR "/.venv/bin/python ") + script + " " + values;
+  ASSERT_EQ(std::system(command.c_str()), 0);
+
+  std::ifstream in(values);
+  const auto read = [&](at::Tensor tensor) {
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      double value = 0;
+      ASSERT_TRUE(in >> value);
+      tensor.data_ptr<float>()[i] = static_cast<float>(value);
+    }
+  };
+  std::vector<model::ParamSpec> params(2);
+  params[0].shape = {64};
+  params[0].decay = true;
+  params[1].shape = {16};
+  FlatParams flat(params, 0, 1);
+  for (const at::Tensor& weight : flat.views().weights) read(weight);
+  for (uint64_t t = 1; t <= 20; ++t) {
+    for (const at::Tensor& grad : flat.views().grads) read(grad);
+    AdamWStep(flat, 0, {}, t, 3e-3, 1);
+    for (const at::Tensor& weight : flat.views().weights) {
+      at::Tensor expected = at::empty_like(weight);
+      read(expected);
+      EXPECT_LT((weight - expected).abs().max().item<double>(), 1e-6) << "step " << t;
+    }
+  }
+  std::remove(values.c_str());
+  std::remove(script.c_str());
+}
+
+TEST(Optimizer, ShardsTogetherEqualOneRankBitForBit) {
+  const auto params = Params();
+  FlatParams whole(params, 0, 1);
+  std::vector<float> start(whole.num_elements());
+  std::vector<float> grads(whole.num_elements());
+  const at::Tensor noise = Noise({2, whole.num_elements()}, 5);
+  std::copy_n(noise.data_ptr<float>(), start.size(), start.begin());
+  std::copy_n(noise.data_ptr<float>() + start.size(), start.size(), grads.begin());
+  const auto step = [&](FlatParams& flat) {
+    flat.ImportWeights(start.data());
+    for (size_t i = 0; i < params.size(); ++i) {
+      const at::Tensor grad = flat.views().grads[i];
+      std::copy_n(grads.data() + flat.layout().tensors[i].begin, grad.numel(),
+                  grad.data_ptr<float>());
+    }
+    for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+      AdamWStep(flat, bucket, {}, 1, 1e-2, 0.5);
+    }
+  };
+  step(whole);
+  std::vector<float> expected(start.size());
+  whole.ExportWeights(expected.data());
+  for (int rank = 0; rank < 4; ++rank) {
+    FlatParams shard(params, rank, 4);
+    step(shard);
+    std::vector<float> own(shard.own_elements());
+    shard.ExportOwn(0, own.data());
+    const float* next = own.data();
+    for (const ckpt::Range& range : shard.RangesOf(rank)) {
+      for (uint64_t i = range.begin; i < range.end; ++i) ASSERT_EQ(*next++, expected[i]);
+    }
+  }
+}
+
+TEST(Optimizer, GlobalNormAndClip) {
+  FlatParams flat(Params(), 0, 1);
+  flat.views().grads[0].fill_(0.5);
+  flat.views().grads[2].fill_(-3);
+  const auto comm = MakeSingleComm();
+  const double expected = std::sqrt(37 * 1001 * 0.25 + 9);
+  EXPECT_NEAR(GlobalGradNorm(flat, *comm), expected, 1e-12 * expected);
+  EXPECT_EQ(comm->sequence(), 1u);
+  EXPECT_EQ(ClipScale(4, 1), 0.25);
+  EXPECT_EQ(ClipScale(0.5, 1), 1);
+  EXPECT_EQ(ClipScale(4, 0), 1) << "no limit";
+}
+
+TEST(Optimizer, LogitScaleStaysInItsRange) {
+  at::Tensor log_scale = at::full({}, std::log(250.0), at::kFloat);
+  EXPECT_NEAR(ClampLogitScale(log_scale, 100), 100, 1e-5);
+  EXPECT_FLOAT_EQ(log_scale.item<float>(), std::log(100.0f));
+  log_scale.fill_(-0.3);
+  EXPECT_EQ(ClampLogitScale(log_scale, 100), 1);
+  log_scale.fill_(std::log(1 / 0.07));
+  EXPECT_NEAR(ClampLogitScale(log_scale, 100), 1 / 0.07, 1e-5);
+}
+
+}  // namespace
+}  // namespace contrail::worker
