@@ -79,11 +79,16 @@ TEST(Optimizer, FiftyStepsAgreeWithPlainFp64) {
     for (size_t i = 0; i < params.size(); ++i) {
       const std::vector<double> ours = Doubles(flat.views().weights[i]);
       double worst = 0;
+      double squares = 0;
       for (size_t j = 0; j < ours.size(); ++j) {
         const double expected = plain[i].weight[j];
-        worst = std::max(worst, std::abs(ours[j] - expected) / std::max(1.0, std::abs(expected)));
+        const double error = std::abs(ours[j] - expected) / std::max(1.0, std::abs(expected));
+        worst = std::max(worst, error);
+        squares += error * error;
       }
-      EXPECT_LT(worst, 1e-6) << params[i].name;
+      // Fifty roundings of a weight near 2 (1.2e-7 each) add up like a random walk.
+      EXPECT_LT(worst, 2e-6) << params[i].name;
+      EXPECT_LT(std::sqrt(squares / static_cast<double>(ours.size())), 4e-7) << params[i].name;
     }
     // Padding takes part in every step and stays zero.
     double total = 0;
