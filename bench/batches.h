@@ -1,6 +1,7 @@
 #pragma once
 // Batches in memory from a file of bench/inputs.py, which the peers read too:
-//   int64 samples, resolution, tokens | uint8 images [n, 3, R, R] | int32 offsets [n + 1] | int32 ids
+//   int64 samples, resolution, tokens | uint8 images [n, 3, R, R] | int32 offsets [n + 1] | int32
+//   ids
 
 #include <string>
 #include <vector>

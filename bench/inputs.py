@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""Batches for the step benchmarks, in one file that both sides read (bench/batches.h).
+"""What the benchmarks are fed, in files that both sides read.
 
-  inputs.py fashion OUT --samples N [--tokens full]      Fashion-MNIST photos and their captions
-  inputs.py random OUT --samples N --resolution R [--tokens full]
+  inputs.py fashion OUT --samples N [--tokens full]     batches: Fashion-MNIST and its captions
+  inputs.py random OUT --samples N --resolution R [--tokens full]            batches: noise
+  inputs.py captions OUT --samples N        text lines: ImageNet class names in OpenAI's templates
+  inputs.py photos OUT --samples N          a tar of JPEGs, 640 x 480, quality 90, about 100 kB each
+  inputs.py fashion-png OUT --samples N     a tar of PNGs, 28 x 28
 
-Captions of `random` have 9 to 31 tokens, evenly (mean 20, as alt texts on the web have);
-`--tokens full` makes every caption 77 tokens long.
+Batches are laid out as bench/batches.h says. Captions of `random` have 9 to 31 tokens, evenly (mean
+20, as alt texts on the web have); `--tokens full` makes every caption 77 tokens long.
 """
 import argparse
 import gzip
+import io
 import pathlib
+import tarfile
 
 import numpy as np
 
@@ -18,10 +23,14 @@ PHOTOS = pathlib.Path("/usr/share/datasets/fashion-mnist")
 START, END, CONTEXT, MERGED = 49406, 49407, 77, 49152
 
 
+def fashion_photos(samples):
+    with gzip.open(PHOTOS / "train-images-idx3-ubyte.gz") as file:
+        return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)[:samples]
+
+
 def fashion(samples, draw):
     from open_clip import SimpleTokenizer
-    with gzip.open(PHOTOS / "train-images-idx3-ubyte.gz") as file:
-        gray = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)[:samples]
+    gray = fashion_photos(samples)[:, None]
     with gzip.open(PHOTOS / "train-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(), np.uint8, offset=8)[:samples]
     names = (TOP / "configs/presets/fashion_classnames.txt").read_text().splitlines()
@@ -41,15 +50,7 @@ def caption(length, draw):
     return np.array([START, *draw.integers(0, MERGED, length - 2), END])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["fashion", "random"])
-    parser.add_argument("out")
-    parser.add_argument("--samples", type=int, required=True)
-    parser.add_argument("--resolution", type=int, default=224)
-    parser.add_argument("--tokens", choices=["real", "full"], default="real")
-    args = parser.parse_args()
-    draw = np.random.default_rng(1)
+def write_batches(args, draw):
     if args.kind == "fashion":
         images, captions = fashion(args.samples, draw)
     else:
@@ -62,7 +63,57 @@ def main():
         np.ascontiguousarray(images).tofile(file)
         np.cumsum([0, *lengths]).astype(np.int32).tofile(file)
         np.concatenate(captions).astype(np.int32).tofile(file)
-    print(f"{np.mean(lengths):.1f}")
+
+
+def write_captions(args, draw):
+    from open_clip import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+    with open(args.out, "w") as file:
+        for _ in range(args.samples):
+            template = OPENAI_IMAGENET_TEMPLATES[draw.integers(len(OPENAI_IMAGENET_TEMPLATES))]
+            name = IMAGENET_CLASSNAMES[draw.integers(len(IMAGENET_CLASSNAMES))]
+            file.write(template(name) + "\n")
+
+
+def photo(draw):
+    """Smooth shapes with detail on top: as many bytes and frequencies as a photograph has."""
+    from PIL import Image
+    picture = np.zeros((480, 640, 3))
+    for size, strength in ((4, 90), (16, 50), (64, 25), (160, 12), (480, 7)):
+        noise = draw.normal(128, strength, (size * 3 // 4, size, 3)).clip(0, 255).astype(np.uint8)
+        layer = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+        picture += np.asarray(layer, float) - 128
+    return Image.fromarray((picture + 128).clip(0, 255).astype(np.uint8))
+
+
+def write_tar(args, draw):
+    from PIL import Image
+    photos = fashion_photos(args.samples) if args.kind == "fashion-png" else None
+    with tarfile.open(args.out, "w") as tar:
+        for i in range(args.samples):
+            encoded = io.BytesIO()
+            if args.kind == "photos":
+                photo(draw).save(encoded, "JPEG", quality=90)
+            else:
+                Image.fromarray(photos[i]).save(encoded, "PNG")
+            member = tarfile.TarInfo(f"{i:06d}." + ("jpg" if args.kind == "photos" else "png"))
+            member.size = len(encoded.getvalue())
+            encoded.seek(0)
+            tar.addfile(member, encoded)
+
+
+WRITERS = {"fashion": write_batches, "random": write_batches, "captions": write_captions,
+           "photos": write_tar, "fashion-png": write_tar}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=WRITERS)
+    parser.add_argument("out")
+    parser.add_argument("--samples", type=int, required=True)
+    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--tokens", choices=["real", "full"], default="real")
+    args = parser.parse_args()
+    WRITERS[args.kind](args, np.random.default_rng(1))
 
 
 if __name__ == "__main__":
