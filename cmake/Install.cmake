@@ -3,6 +3,8 @@
 # that path in, for sites whose LibTorch is a module.
 option(CONTRAIL_INSTALL_TORCH "copy LibTorch's CPU libraries into the installed tree" ON)
 
+# What was linked from outside this tree (a Spack MPI or HDF5) is found again; $ORIGIN comes first.
+set_target_properties(contrail PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS contrail RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES ${CONTRAIL_SHARE}/bpe_simple_vocab_16e6.txt.gz DESTINATION share/contrail)
 install(DIRECTORY configs/presets DESTINATION share/contrail)
@@ -20,7 +22,8 @@ if(CONTRAIL_WORKER)
   else()
     set(rpath ${TORCH_DIR}/lib)
   endif()
-  set_target_properties(contrail-worker PROPERTIES INSTALL_RPATH "${rpath}")
+  set_target_properties(contrail-worker PROPERTIES INSTALL_RPATH "${rpath}"
+    INSTALL_RPATH_USE_LINK_PATH ON)
   install(TARGETS contrail-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
