@@ -1,9 +1,19 @@
 #include "eval/encoder.h"
 
+#include "configs/load.h"
 #include "eval/weights.h"
 #include "model/registry.h"
 
 namespace contrail::eval {
+namespace {
+
+// The merges file the run was trained with; "" = the one shipped beside the program.
+std::string TokenizerOf(const ckpt::RunState& state) {
+  const std::string quoted = ResolvedValues(state.config_toml)["data.tokenizer"];
+  return quoted.size() < 2 ? "" : quoted.substr(1, quoted.size() - 2);
+}
+
+}  // namespace
 
 std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& checkpoint,
                                        int64_t batch_size) {
@@ -12,8 +22,8 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
   spec.activation = step->state().activation;
   spec.resolution = step->state().resolution;
   CheckModel(*step, spec, LayoutOf(model::ClipModel::Create(spec)->params()));
-  auto encoder =
-      std::make_unique<Encoder>(spec, ReadWeights(*step), data::Tokenizer::Load(), batch_size);
+  auto encoder = std::make_unique<Encoder>(
+      spec, ReadWeights(*step), data::Tokenizer::Load(TokenizerOf(step->state())), batch_size);
   encoder->state_ = step->state();
   encoder->directory_ = step->dir();
   return encoder;

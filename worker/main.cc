@@ -6,28 +6,21 @@
 #include "common/log.h"
 #include "configs/cli.h"
 #include "eval/commands.h"
+#include "worker/help.h"
 #include "worker/start.h"
 
 namespace {
 
-using contrail::ParsedArgs;
-
-int Run(const std::vector<std::string>& args) {
-  const auto& table = contrail::WorkerCommandTable();
-  if (args.empty() || args[0] == "help" || args[0] == "--help" || args[0] == "-h") {
-    std::fputs(contrail::HelpOverview("contrail-worker", table).c_str(), stdout);
+int Run(const std::vector<std::string>& words) {
+  if (const auto help = contrail::worker::Help(words)) {
+    std::fputs(help->c_str(), stdout);
     return contrail::kExitDone;
   }
-  if (args[0] == "train") return contrail::worker::TrainCommand(args);
-  const ParsedArgs parsed = contrail::ParseArgs(table, args);
-  if (parsed.Has("--help")) {
-    std::fputs(contrail::HelpCommand("contrail-worker", *parsed.command).c_str(), stdout);
-    return contrail::kExitDone;
-  }
-  if (parsed.command->name == "eval zero-shot") return contrail::eval::ZeroShotCommand(parsed);
-  if (parsed.command->name == "embed") return contrail::eval::EmbedCommand(parsed);
-  throw contrail::UserError("E-CLI-COMMAND", parsed.command->name,
-                            "this build of contrail-worker does not have the command");
+  if (words[0] == "train") return contrail::worker::TrainCommand(words);
+  const auto args = contrail::ParseArgs(contrail::WorkerCommandTable(), words);
+  if (args.command->name == "eval zero-shot") return contrail::eval::ZeroShotCommand(args);
+  if (args.command->name == "embed") return contrail::eval::EmbedCommand(args);
+  contrail::BugAt(__FILE__, __LINE__, "every command of the table is dispatched");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "worker/resume.h"
 
-#include <map>
 #include <memory>
 
 #include "checkpoint/load.h"
@@ -14,25 +13,6 @@
 
 namespace contrail::worker {
 namespace {
-
-// Key -> value of a resolved config's text; the origins after "  # " are left out.
-std::map<std::string, std::string> ValuesOf(const std::string& toml) {
-  std::map<std::string, std::string> values;
-  std::string table;
-  int phases = 0;
-  for (const std::string& line : Split(toml, '\n')) {
-    const size_t equals = line.find(" = ");
-    if (line == "[[phase]]") {
-      table = "phase " + std::to_string(++phases);
-    } else if (line.starts_with('[')) {
-      table = line.substr(1, line.find(']') - 1);
-    } else if (equals != std::string::npos) {
-      values[table + "." + line.substr(0, equals)] =
-          line.substr(equals + 3, line.rfind("  # ") - equals - 3);
-    }
-  }
-  return values;
-}
 
 bool Trains(const std::string& key) {
   if (key.starts_with("phase ")) return true;
@@ -180,8 +160,8 @@ void GatherWeights(Comm& comm, FlatParams& flat) {
 }
 
 std::vector<std::string> TrainingChanges(const std::string& old_toml, const std::string& new_toml) {
-  const auto before = ValuesOf(old_toml);
-  auto after = ValuesOf(new_toml);
+  const auto before = ResolvedValues(old_toml);
+  auto after = ResolvedValues(new_toml);
   std::vector<std::string> changes;
   for (const auto& [key, value] : before) {
     const auto now = after.find(key);

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "common/clock.h"
@@ -29,12 +28,6 @@ class Session {
   int Run(const std::vector<std::string>& args) {
     ParsedArgs parsed;
     Together(comm_, [&] { parsed = ParseArgs(WorkerCommandTable(), args); });
-    if (parsed.Has("--help")) {
-      if (comm_.rank() == 0) {
-        std::fputs(HelpCommand("contrail-worker", *parsed.command).c_str(), stdout);
-      }
-      return kExitDone;
-    }
     // Before anything can take long: the launcher knows run and attempt already.
     if (parsed.Has("--run") && parsed.Has("--attempt")) {
       Together(comm_, [&] {

@@ -91,6 +91,37 @@ TEST_F(StartTest, AnExistingRunIsNeverOverwritten) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(run), {}), 1);
 }
 
+// One rank alone meets the broken photos: it speaks, leaves its record, and ends the job.
+TEST_F(StartTest, AnUndecodableImageEndsTheJobAndIsNamed) {
+  std::string bytes;
+  {
+    std::ifstream in(*dir_ / "data/pairs-000000.tar", std::ios::binary);
+    bytes.assign((std::istreambuf_iterator<char>(in)), {});
+  }
+  std::filesystem::create_directory(*dir_ / "broken");
+  size_t photos = 0;
+  for (size_t at = 0; (at = bytes.find("\x89PNG", at)) != std::string::npos; ++at) {
+    if (++photos % 100 == 0) bytes.replace(at, 4, "junk");
+  }
+  ASSERT_EQ(photos, 1000u);
+  std::ofstream(*dir_ / "broken/pairs.tar", std::ios::binary) << bytes;
+  const std::string run = *dir_ / "broken_run";
+  const Ended ended = RunJob(2, {"train", dir_->config(), "--run", run, "--set",
+                                 "data.train=" + (*dir_ / "broken/pairs.tar")});
+  EXPECT_NE(ended.code, 0);
+  EXPECT_THAT(ended.output, HasSubstr("E-DATA-IMAGE: "));
+  EXPECT_THAT(ended.output, HasSubstr("pairs.tar/"));
+  int spoke = 0;
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto end = monitor::ReadEndRecord({run}, 1, rank);
+    if (!end) continue;
+    ++spoke;
+    EXPECT_EQ(end->outcome, "user_error");
+    EXPECT_EQ(end->error_id, "E-DATA-IMAGE");
+  }
+  EXPECT_GE(spoke, 1);
+}
+
 TEST_F(StartTest, ADivergingRunEndsOnEveryRankAndNamesTheStep) {
   const std::string run = *dir_ / "diverging";
   const Ended ended = RunJob(2, {"train", dir_->config(), "--run", run, "--set", "train.lr=1e20"});

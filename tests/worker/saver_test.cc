@@ -30,7 +30,8 @@ class SaverTest : public testing::Test {
  protected:
   SaverTest() : comm_(MakeSingleComm()) { disk_.MakeDirs("/run/checkpoints"); }
 
-  void Make(FileSystem& fs, uint64_t every_steps, uint64_t resumed_step = 0) {
+  void Make(FileSystem& fs, uint64_t every_steps, uint64_t resumed_step = 0,
+            double every_minutes = 0) {
     ckpt::Layout layout;
     layout.tensors = {{"w", {static_cast<int64_t>(kElements)}, 0, kElements}};
     layout.num_elements = kElements;
@@ -39,6 +40,7 @@ class SaverTest : public testing::Test {
         Saver::Options{.run = {"/run"},
                        .attempt = 2,
                        .every_steps = every_steps,
+                       .every_minutes = every_minutes,
                        .keep_last = 10,
                        .resumed_step = resumed_step,
                        .layout = layout,
@@ -89,6 +91,14 @@ TEST_F(SaverTest, SavesEverySoManyStepsAndAtTheEnd) {
   float value = 0;
   reader->Read(2, {kElements - 1, kElements}, &value);
   EXPECT_EQ(value, 8.0f);
+}
+
+TEST_F(SaverTest, SavesByTheClock) {
+  Make(disk_, 0, 0, /*every_minutes=*/0.1 / 60);
+  for (uint64_t step = 1; step <= 12; ++step) Step(step);  // 20 ms each
+  const size_t saves = Steps().size();
+  EXPECT_GE(saves, 1u);
+  EXPECT_LE(saves, 4u);
 }
 
 TEST_F(SaverTest, TheLastStepIsNotSavedTwice) {
