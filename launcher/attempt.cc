@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "launcher/blame.h"
 #include "launcher/lease.h"
+#include "launcher/mpirun_notice.h"
 
 namespace contrail::launcher {
 namespace {
@@ -176,11 +177,16 @@ std::optional<AttemptEnd> Attempt::CheckMpirun() {
     const std::string line = LastLineOf(-1);
     if (!line.empty()) failure->detail += ": " + line;
   } else if (failure->cause == Cause::kRankDied) {
+    usleep(50'000);  // mpirun's last words may still be on their way
+    const auto notice = FindMpirunNotice(pump_->Tail());
     // Ranks that live on lost mpirun, not the other way round.
     const bool alive = std::any_of(view.ranks.begin(), view.ranks.end(),
                                    [](const RankView& rank) { return !rank.exited; });
-    if (alive) failure->rank = -1;
-    failure->detail = (alive ? "mpirun " : "gone, and mpirun ") + DescribeExit(mpirun_->Status());
+    failure->rank = notice ? notice->rank : alive ? -1 : failure->rank;
+    failure->host = notice ? notice->host : "";
+    failure->detail = notice  ? notice->detail
+                      : alive ? "mpirun " + DescribeExit(mpirun_->Status())
+                              : "gone, and mpirun " + DescribeExit(mpirun_->Status());
   }
   return Fail(*failure, previous_look_);
 }

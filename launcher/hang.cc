@@ -46,7 +46,11 @@ std::string StateText(char state) {
 
 int Culprit(const std::vector<RankView>& ranks, const std::vector<char>& states) {
   if (ranks.empty()) return -1;
-  if (ranks.size() == 1) return ranks[0].rank;
+  // Alone in a collective means waiting for ranks that are not seen, those of other nodes.
+  if (ranks.size() == 1) {
+    const bool waits = InCollective(ranks[0]) && (states[0] == 'S' || states[0] == 'R');
+    return waits ? -1 : ranks[0].rank;
+  }
   // Smaller is guiltier.
   const auto guilt = [&](size_t i) {
     const bool halted = states[i] == 'T' || states[i] == 't' || states[i] == 'D';

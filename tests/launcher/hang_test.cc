@@ -97,6 +97,14 @@ TEST(HangDetector, AllInOneCollectiveAndNoneSpecialBlamesNobody) {
   EXPECT_THAT(hang->detail, HasSubstr("all ranks wait in the same place, collective 21"));
 }
 
+TEST(HangDetector, ARankAloneInACollectiveWaitsForOtherNodes) {
+  RankView view = {.rank = 5, .collective = 8, .collective_done = 7};
+  EXPECT_EQ(Culprit({view}, {'R'}), -1);
+  EXPECT_EQ(Culprit({view}, {'T'}), 5);
+  view.collective_done = 8;
+  EXPECT_EQ(Culprit({view}, {'R'}), 5);
+}
+
 TEST(HangDetector, LongStepsGetFiveMedians) {
   Job job({.hang_seconds = 5, .start_seconds = 60});
   job.Begin();

@@ -19,6 +19,21 @@ TCP = ("--set", 'launcher.mpirun_args=["--mca", "btl", "self,tcp"]')
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
 
+def workers(run, attempt):
+    """Pids of the ranks of an attempt, whichever node they are on."""
+    pids = []
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline") as f:
+                words = f.read().split("\0")
+        except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            continue
+        if words[0].endswith("contrail-worker") and run in words and \
+                words[words.index("--attempt") + 1] == str(attempt):
+            pids.append(int(name))
+    return sorted(pids)
+
+
 class Batch(TinyRunTest):
     steps = 60
     ranks = 2
@@ -102,6 +117,24 @@ class Batch(TinyRunTest):
         # The second start goes on where the first one stopped.
         self.wait_output(job, f"attempt=2 ranks=2 threads=1 from_step={first['steps']}", 60)
         self.cluster.run("scancel", job)
+
+    def test_ranks_that_die_are_restarted_inside_the_allocation(self):
+        job = self.submit(*SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
+        for attempt, checkpoint in ((1, 10), (2, 30)):
+            self.wait_output(job, f"checkpoint step={checkpoint}")
+            pids = workers(f"{self.dir}/run", attempt)
+            self.assertEqual(len(pids), self.ranks)
+            os.kill(pids[attempt % 2], signal.SIGKILL)  # once on each node
+            self.wait_output(job, f"restarting attempt={attempt + 1}")
+        self.assertEqual(self.wait_ended(job)["JobState"], "COMPLETED", self.output(job))
+        incidents = self.incidents()
+        self.assertEqual([i["cause"] for i in incidents], ["rank_died"] * 2, incidents)
+        for incident in incidents:
+            self.assertEqual(incident["detail"], "killed by signal 9 (Killed)")
+            self.assertIn(incident["rank"], (0, 1))
+            self.check_ledger(incident)
+            print(f"from kill to next step: {incident['to_next_step']:.2f} s {incident}",
+                  file=sys.stderr)
 
     def test_no_requeue_is_respected(self):
         job = self.submit("--no-requeue", *SHAPE, TRAIN, "config.toml", "--run", "run", *TCP)
