@@ -6,7 +6,9 @@
 
 Each command speaks the protocol of bench/serve.h. Every pair times `repeat` repetitions of one,
 then of the other, and which goes first alternates; `--per` units are done in a repetition. Without
---repeat, so many as take the slower one about a second. The ratio is ours over the peer's rate.
+--repeat, so many as take the slower one about a second. The ratio is ours over the peer's rate,
+by the clock; that of processor time is shown beside it, because on a busy machine it (with one
+thread) is what can still be compared.
 """
 import argparse
 import json
@@ -65,6 +67,7 @@ def summarise(name, unit, per, repeat, rows):
     ratios = sorted(b["seconds"] / a["seconds"] for a, b in rows)
     return {"name": name, "unit": unit, "pairs": len(rows), "repeat": repeat,
             "ours": rate([a for a, _ in rows]), "peer": rate([b for _, b in rows]),
+            "cpu_ratio": statistics.median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in rows),
             "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
             "figure_ours": rows[-1][0]["figure"], "figure_peer": rows[-1][1]["figure"],
             "peak_mib_ours": rows[-1][0]["peak_mib"], "peak_mib_peer": rows[-1][1]["peak_mib"]}
@@ -87,7 +90,7 @@ def main():
     peer.end()
     result = summarise(args.name, args.unit, args.per, repeat, rows)
     print("{name}: {ours:.5g} against {peer:.5g} {unit}/s, ratio {ratio:.3g} "
-          "({ratio_min:.3g} to {ratio_max:.3g}), {pairs} pairs of {repeat}; "
+          "({ratio_min:.3g} to {ratio_max:.3g}; of processor time {cpu_ratio:.3g}), {pairs} pairs of {repeat}; "
           "figures {figure_ours:.4g}, {figure_peer:.4g}; "
           "peak {peak_mib_ours:.0f}, {peak_mib_peer:.0f} MiB".format(**result), flush=True)
     if args.json:

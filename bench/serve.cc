@@ -12,11 +12,21 @@
 namespace contrail::bench {
 namespace {
 
-double PeakMib() {
+rusage Usage() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
+  return usage;
 }
+
+double CpuSeconds() {
+  const rusage usage = Usage();
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+double PeakMib() { return static_cast<double>(Usage().ru_maxrss) / 1024; }
 
 }  // namespace
 
@@ -25,11 +35,10 @@ int Serve(const Work& work) {
   std::fflush(stdout);
   try {
     for (std::string line; std::getline(std::cin, line);) {
-      const double begin = SystemClock().Monotonic();
+      const double begin = SystemClock().Monotonic(), cpu_begin = CpuSeconds();
       const double figure = work(std::stoll(line));
-      const double seconds = SystemClock().Monotonic() - begin;
-      std::printf("{\"seconds\":%.9f,\"figure\":%.9g,\"peak_mib\":%.1f}\n", seconds, figure,
-                  PeakMib());
+      std::printf("{\"seconds\":%.9f,\"cpu_seconds\":%.6f,\"figure\":%.9g,\"peak_mib\":%.1f}\n",
+                  SystemClock().Monotonic() - begin, CpuSeconds() - cpu_begin, figure, PeakMib());
       std::fflush(stdout);
     }
   } catch (const std::exception& error) {

@@ -11,8 +11,8 @@ namespace contrail::bench {
 // a count), shown by bench/pairs.py beside the times.
 using Work = std::function<double(int64_t repetitions)>;
 
-// Until stdin ends. Answers {"seconds":..,"figure":..,"peak_mib":..}: time of the work alone, and
-// the peak resident memory of this process so far.
+// Until stdin ends. Answers {"seconds":..,"cpu_seconds":..,"figure":..,"peak_mib":..}: wall time
+// and processor time of all threads for the work alone, and the peak resident memory so far.
 int Serve(const Work& work);
 
 }  // namespace contrail::bench
