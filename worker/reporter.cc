@@ -54,10 +54,10 @@ void Reporter::PrintStatus(const monitor::StepRecord& record) {
                       smooth_rate_;
   char line[256];
   std::snprintf(line, sizeof line,
-                "step %llu/%llu  loss %.4f  scale %.1f  lr %.2e  %.0f samples/s  ",
+                "step %llu/%llu  loss %.4f  accuracy %.1f%%  scale %.1f  lr %.2e  %.0f samples/s  ",
                 static_cast<unsigned long long>(record.step),
                 static_cast<unsigned long long>(options_.total_steps), record.loss,
-                record.logit_scale, record.lr, smooth_rate_);
+                100 * record.accuracy_image_to_text, record.logit_scale, record.lr, smooth_rate_);
   LogInfo(line + HumanSeconds(left) + " left");
 }
 

@@ -27,6 +27,9 @@ void CatchStopSignals() {
     sigaction(signal, &action, nullptr);
     sigaddset(&stops, signal);
   }
+  // Ctrl-C asks for a stop, too; a second one ends the process at once.
+  action.sa_flags |= static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
   pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
 }
 

@@ -1,13 +1,14 @@
 #pragma once
 // Stop requests and the tie to the parent process.
 //
-// A scheduler asks for a stop with SIGTERM or SIGUSR1. The handler only sets a flag: ranks agree
-// on it in the next step's pulse, so that all of them stop, and save, at the same step.
+// A scheduler asks for a stop with SIGTERM or SIGUSR1, a person with Ctrl-C. The handler only sets
+// a flag: ranks agree on it in the next step's pulse, so that all of them stop, and save, at the
+// same step.
 
 namespace contrail::worker {
 
-// Installs the handlers and unblocks both signals (a launcher may start its children with SIGTERM
-// blocked, so that mpirun does not kill its ranks a second after a preemption notice).
+// Installs the handlers and unblocks SIGTERM and SIGUSR1 (a launcher may start its children with
+// SIGTERM blocked, so that mpirun does not kill its ranks a second after a preemption notice).
 void CatchStopSignals();
 
 // True once a stop has been asked for.

@@ -1,5 +1,6 @@
 #include "worker/start_checks.h"
 
+#include <link.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -42,8 +43,42 @@ int64_t LargestDivisor(int64_t whole, int64_t limit) {
   return limit;
 }
 
+// The build id that the linker put into this program, as hex digits; "" where it put none.
+std::string BuildId() {
+  std::string id;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* out) {
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          const ElfW(Phdr)& header = info->dlpi_phdr[i];
+          if (header.p_type != PT_NOTE) continue;
+          const char* at = reinterpret_cast<const char*>(info->dlpi_addr + header.p_vaddr);
+          const char* const end = at + header.p_memsz;
+          const size_t align = header.p_align == 8 ? 8 : 4;
+          while (at + sizeof(ElfW(Nhdr)) <= end) {
+            const auto* note = reinterpret_cast<const ElfW(Nhdr)*>(at);
+            const char* name = at + sizeof *note;
+            const char* bytes = name + (note->n_namesz + align - 1) / align * align;
+            if (note->n_type == NT_GNU_BUILD_ID && std::string_view(name, 3) == "GNU") {
+              for (uint32_t b = 0; b < note->n_descsz; ++b) {
+                char digits[3];
+                std::snprintf(digits, sizeof digits, "%02x", bytes[b] & 0xff);
+                *static_cast<std::string*>(out) += digits;
+              }
+              return 1;
+            }
+            at = bytes + (note->n_descsz + align - 1) / align * align;
+          }
+        }
+        return 1;  // the first object is the program itself
+      },
+      &id);
+  return id;
+}
+
 // Which program this is: two builds must not train together.
 std::string ProgramFingerprint() {
+  const std::string id = BuildId();
+  if (!id.empty()) return id;
   const std::string bytes = PosixFileSystem().ReadAll("/proc/self/exe");
   return Hex64(bytes.size() << 32 | Crc32c(0, bytes.data(), bytes.size()));
 }

@@ -1,15 +1,10 @@
 #include "worker/trainer.h"
 
 #include "common/error.h"
-#include "common/log.h"
 #include "common/strings.h"
-#include "configs/load.h"
 #include "data/order.h"
-#include "data/tokenizer.h"
 #include "worker/agree.h"
-#include "worker/micro_batch.h"
 #include "worker/signals.h"
-#include "worker/start_checks.h"
 #include "worker/stopwatch.h"
 
 namespace contrail::worker {
@@ -28,8 +23,10 @@ Outcome Trainer::Run() {
     CheckFinite("loss", loss.loss);
     step_->Backward(times);
 
-    Pulse pulse = {
-        .grad_norm_squared = step_->OwnGradSquares(), .stop = StopRequested(), .times = times_};
+    Pulse pulse = {.grad_norm_squared = step_->OwnGradSquares(),
+                   .correct = loss.correct_image_to_text,
+                   .stop = StopRequested(),
+                   .times = times_};
     saver_->Fill(pulse);
     const Verdict verdict = Exchange(comm_, pulse);
     reporter_->Times(verdict.times);
@@ -50,154 +47,6 @@ Outcome Trainer::Run() {
   reporter_->Times(Exchange(comm_, {.times = times_}).times);
   saver_->Finish(State(), [this] { return TakeSnapshot(); });
   return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;
-}
-
-Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
-    : comm_(comm), progress_(progress), launch_(launch), config_(launch_.config) {
-  CheckStart();
-  Restore();
-  StartReporter();
-  if (done_ < plan_->total_steps()) StartLoader();
-}
-
-Trainer::~Trainer() = default;
-
-// Everything that can be wrong, before anything is written.
-void Trainer::CheckStart() {
-  Together(comm_, [&] {
-    CheckConfig(config_, comm_.size());
-    spec_ = model::FindModel(config_.model.name);
-    if (!config_.model.activation.empty()) spec_.activation = config_.model.activation;
-    dataset_ = data::Dataset::Open(config_.data.train);
-    CheckDataSize(dataset_->size(), config_);
-    plan_ = std::make_unique<PhasePlan>(
-        config_, spec_,
-        data::StepsPerEpoch(dataset_->size(),
-                            static_cast<uint64_t>(config_.train.global_batch_size)));
-    data_fingerprint_ = dataset_->Fingerprint();
-    model_ = model::ClipModel::Create(spec_);
-    flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
-  });
-  CheckSameEverywhere(comm_, TrainingFingerprint(config_), data_fingerprint_);
-  WarnIfOneCore(comm_);
-  progress_.SetTotalSteps(plan_->total_steps());
-}
-
-// Weights and moments: from the newest usable step, else from model.init.
-void Trainer::Restore() {
-  FileSystem& fs = PosixFileSystem();
-  std::optional<Resumed> resumed;
-  if (!launch_.fresh) {
-    resumed = Resume(fs, comm_, launch_.run.Checkpoints(), launch_.from, config_, spec_,
-                     data_fingerprint_, *flat_);
-  }
-  if (resumed) {
-    done_ = resumed->state.step;
-    loss_ = resumed->state.loss;
-    state_.parent = resumed->lineage;
-  } else {
-    Initialise(fs, comm_, config_, spec_, model_->params(), *flat_);
-  }
-  state_.world_size = static_cast<uint64_t>(comm_.size());
-  state_.attempt = static_cast<uint64_t>(launch_.attempt);
-  state_.model = spec_.name;
-  state_.activation = spec_.activation;
-  state_.resolution = spec_.resolution;
-  state_.fingerprint = TrainingFingerprint(config_);
-  state_.data_fingerprint = data_fingerprint_;
-  state_.config_toml = ToToml(config_);
-  model_->Bind(flat_->views());
-  MakeRunDir(comm_, launch_);
-  try {
-    CheckShared(comm_, launch_.run);
-  } catch (const AgreedError&) {
-    if (launch_.fresh && comm_.rank() == 0) fs.RemoveTree(launch_.run.root);
-    throw;
-  }
-
-  const bool resnet = spec_.name.starts_with("RN") || spec_.name == "tiny-rn";
-  const auto& train = config_.train;
-  const int64_t share = train.global_batch_size / comm_.size();
-  const int64_t micro = train.micro_batch_size > 0
-                            ? train.micro_batch_size
-                            : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)));
-  step_ = std::make_unique<TrainStep>(
-      comm_, *model_, *flat_,
-      TrainStep::Options{.global_batch_size = train.global_batch_size,
-                         .micro_batch_size = micro,
-                         .adamw = {.beta1 = train.beta1,
-                                   .beta2 = train.beta2 > 0 ? train.beta2
-                                            : resnet        ? 0.999
-                                                            : 0.98,
-                                   .epsilon = train.eps > 0 ? train.eps
-                                              : resnet      ? 1e-8
-                                                            : 1e-6,
-                                   .weight_decay = train.weight_decay},
-                         .grad_clip_norm = train.grad_clip_norm,
-                         .logit_scale_max = train.logit_scale_max});
-
-  Saver::Options saver{.run = launch_.run,
-                       .attempt = launch_.attempt,
-                       .every_steps = static_cast<uint64_t>(config_.checkpoint.every_steps),
-                       .every_minutes = config_.checkpoint.every_minutes,
-                       .keep_last = static_cast<int>(config_.checkpoint.keep_last),
-                       .resumed_step = done_,
-                       .layout = flat_->layout(),
-                       .ranges_of_rank = {},
-                       .before_commit = [this] { reporter_->WaitUntilDurable(); }};
-  for (int rank = 0; rank < comm_.size(); ++rank) {
-    saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
-  }
-  saver_ = std::make_unique<Saver>(fs, comm_, std::move(saver),
-                                   [this](const monitor::CheckpointRecord& record) {
-                                     progress_.Commit(record.step);
-                                     if (comm_.rank() == 0) reporter_->Checkpoint(record);
-                                   });
-  progress_.Resume(done_);
-}
-
-void Trainer::StartLoader() {
-  const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
-  const uint64_t share = batch / static_cast<uint64_t>(comm_.size());
-  const auto seed = static_cast<uint64_t>(config_.run.seed);
-  loader_ = data::BatchLoader::Start(
-      dataset_, data::Tokenizer::Load(config_.data.tokenizer),
-      {.load = {.resolution = spec_.resolution,
-                .crop = config_.data.crop,
-                .crop_scale_min = config_.data.crop_scale_min,
-                .seed = seed,
-                .captions = true},
-       .seed = seed,
-       .shuffle_window = static_cast<uint64_t>(config_.data.shuffle_window),
-       .global_batch_size = batch,
-       .slice_begin = static_cast<uint64_t>(comm_.rank()) * share,
-       .slice_end = static_cast<uint64_t>(comm_.rank() + 1) * share,
-       .first_step = done_,
-       .workers = static_cast<int>(config_.data.workers),
-       .prefetch = 2});
-}
-
-void Trainer::StartReporter() {
-  std::unique_ptr<monitor::Recorder> recorder;
-  if (comm_.local_rank() == 0) {
-    recorder = monitor::Recorder::Open({.run = launch_.run,
-                                        .attempt = launch_.attempt,
-                                        .node = comm_.node_of_rank()[comm_.rank()],
-                                        .resumed_step = done_,
-                                        .config_toml = ToToml(config_),
-                                        .total_steps = plan_->total_steps(),
-                                        .samples_per_epoch = dataset_->size()});
-  }
-  reporter_ = std::make_unique<Reporter>(
-      Reporter::Options{.prints = comm_.rank() == 0,
-                        .total_steps = plan_->total_steps(),
-                        .every_steps = static_cast<uint64_t>(config_.telemetry.every_steps),
-                        .status_seconds = config_.telemetry.status_seconds},
-      progress_, std::move(recorder));
-  if (comm_.rank() != 0) return;
-  LogInfo(launch_.run.root + ": " + spec_.name + ", " + std::to_string(comm_.size()) + " ranks, " +
-          std::to_string(dataset_->size()) + " samples, steps " + std::to_string(done_ + 1) +
-          " to " + std::to_string(plan_->total_steps()));
 }
 
 ckpt::RunState Trainer::State() const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "data/dataset.h"
+#include "data/tokenizer.h"
 #include "model/clip.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
@@ -34,6 +35,9 @@ class Trainer {
  private:
   void CheckStart();
   void Restore();
+  void MakeSharedRunDir();
+  void MakeStep();
+  void MakeSaver();
   void StartLoader();
   void StartReporter();
   ckpt::RunState State() const;
@@ -48,6 +52,7 @@ class Trainer {
   model::ModelSpec spec_;
 
   std::shared_ptr<const data::Dataset> dataset_;
+  std::shared_ptr<const data::Tokenizer> tokenizer_;
   std::unique_ptr<PhasePlan> plan_;
   std::unique_ptr<model::ClipModel> model_;
   std::unique_ptr<FlatParams> flat_;

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "monitoring/end_record.h"
+#include "monitoring/store/run_store.h"
 #include "tests/multiproc/jobs.h"
 
 namespace contrail::worker {
@@ -47,6 +48,16 @@ TEST_F(ResumeTest, TheStraightRunIsWhole) {
   EXPECT_EQ(losses.begin()->first, 1u);
   EXPECT_NEAR(losses.at(1), std::log(64.0), 0.6);
   EXPECT_LT(losses.at(24), losses.at(1) - 0.3);
+  // In-batch accuracy counts every rank's rows: 1 of 64 by chance, more after a few steps.
+  monitor::RunStore store({*dir_ / "straight"});
+  store.Refresh();
+  double accuracy = 0;
+  for (const monitor::StepRow* row : store.committed()) {
+    EXPECT_LE(row->record.accuracy_image_to_text, 1);
+    accuracy += row->record.accuracy_image_to_text / 24;
+    EXPECT_GE(row->phases[monitor::kTotalPhase].max_rank, 0) << row->record.step;
+  }
+  EXPECT_GT(accuracy, 0.01);
   for (int rank = 0; rank < 2; ++rank) {
     const auto end = monitor::ReadEndRecord({*dir_ / "straight"}, 1, rank);
     ASSERT_TRUE(end);
