@@ -188,7 +188,8 @@ double ContrastiveLoss::Scratch::WeighShifted() {
 
 // d_rows = s/(2B) G columns and, where d_columns is defined (N = 1: all rows are here),
 // d_columns = s/(2B) G^T rows; G_ij = p^row_ij + p^col_ij - 2 delta_ij.
-void ContrastiveLoss::Scratch::GradientPass(const Side& side, bool image_side, at::Tensor d_rows, at::Tensor d_columns) {
+void ContrastiveLoss::Scratch::GradientPass(const Side& side, bool image_side, at::Tensor d_rows,
+                                            at::Tensor d_columns) {
   const double factor = static_cast<double>(s) / static_cast<double>(2 * B);
   const float* of_rows = (image_side ? row_weight : column_weight).data_ptr<float>() + offset;
   const float* of_columns = (image_side ? column_weight : row_weight).data_ptr<float>();
@@ -247,6 +248,7 @@ LossOutput ContrastiveLoss::Compute(const LossInput& input, at::Tensor d_image, 
   CONTRAIL_ASSERT(input.scale > 0 && input.scale <= 150);
   CONTRAIL_ASSERT(input.image.size(0) == k.b && input.text_all.size(0) == k.B &&
                   input.image.size(1) == k.D && input.offset + k.b <= k.B);
+  CONTRAIL_ASSERT(input.image.is_contiguous() && d_image.is_contiguous());
   k.s = static_cast<float>(input.scale);
   k.offset = input.offset;
   const bool alone = k.b == k.B;
