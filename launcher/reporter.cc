@@ -37,6 +37,7 @@ std::string Quoted(const std::string& text) {
 
 // " one_prompt.top1=0.82 samples=10000": the numbers of an evaluation, not its lists and texts.
 std::string Scalars(const nlohmann::json& value, const std::string& path) {
+  if (value.is_number_integer()) return " " + path + "=" + value.dump();
   if (value.is_number()) return " " + path + "=" + Short(value.get<double>());
   std::string out;
   if (value.is_object()) {
