@@ -1,6 +1,7 @@
 #include "launcher/reporter.h"
 
 #include <cmath>
+#include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -63,6 +64,7 @@ void Reporter::Event(const std::string& text) {
 void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_step) {
   if (first_attempt_ == 0) first_attempt_ = attempt;
   base_step_ = kUnknown;
+  from_step_ = from_step;
   first_step_ = true;
   changed_.clear();
   progress_.state = "starting";
@@ -115,7 +117,10 @@ void Reporter::See(const JobView& view) {
     last_status_ = 0;
     first_step_time_ = view.now;
     first_step_number_ = view.step;
-    if (base_step_ > 0) Event("resumed step=" + std::to_string(view.step));
+    // Steps may be shorter than the time between two looks. A worker that fell back to an older
+    // checkpoint is seen below the step it was sent to.
+    const uint64_t resumed = std::min(view.step, from_step_ + 1);
+    if (base_step_ > 0) Event("resumed step=" + std::to_string(resumed));
   }
   if (panel_.live()) {
     panel_.Show(progress_);

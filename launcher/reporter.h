@@ -41,6 +41,7 @@ class Reporter {
   monitor::RunProgress progress_;
   int first_attempt_ = 0;
   static constexpr uint64_t kUnknown = UINT64_MAX;
+  uint64_t from_step_ = 0;         // the checkpoint the attempt was sent to
   uint64_t base_step_ = kUnknown;  // where the attempt began to train
   bool first_step_ = false;
   double last_status_ = 0;
