@@ -57,6 +57,6 @@ show "$contrail" view "$run" --once
 say "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. Try next:"
 cat >&2 <<NEXT
   $contrail view $run                                   # live view, also while training
-  $contrail resume $run --ranks 2 --set train.steps=900   # train on, with another number of ranks
+  $contrail resume $run --ranks 2 --set train.steps=1200  # train on, with another number of ranks
   $contrail eval zero-shot --checkpoint $run --dataset $data/test
 NEXT
