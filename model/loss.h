@@ -34,7 +34,8 @@ struct LossInput {
 struct LossOutput {
   double loss = 0;     // global mean, the same on every rank
   double d_scale = 0;  // dL/ds, global
-  // Own rows whose own column is strictly the best one.
+  // Own rows whose own column is the best one, up to rounding (1e-6 of cosine): a caption that
+  // stands twice in the batch counts with its twin. Collapsed features therefore count as correct.
   int64_t correct_image_to_text = 0;
   int64_t correct_text_to_image = 0;
 };
