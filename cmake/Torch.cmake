@@ -22,7 +22,12 @@ set_target_properties(torch_cpu PROPERTIES IMPORTED_LOCATION ${TORCH_DIR}/lib/li
 target_include_directories(torch_cpu SYSTEM INTERFACE
   ${TORCH_DIR}/include ${TORCH_DIR}/include/torch/csrc/api/include)
 target_compile_definitions(torch_cpu INTERFACE _GLIBCXX_USE_CXX11_ABI=1 USE_DISTRIBUTED USE_C10D)
-target_link_libraries(torch_cpu INTERFACE c10 Threads::Threads)
+# at::parallel_for is inline and serial where OpenMP is off; the runtime is torch's own copy, so that
+# one pool of threads serves both.
+add_library(torch_gomp SHARED IMPORTED)
+set_target_properties(torch_gomp PROPERTIES IMPORTED_LOCATION ${TORCH_DIR}/lib/libgomp.so.1)
+target_compile_options(torch_cpu INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(torch_cpu INTERFACE c10 torch_gomp Threads::Threads)
 # Libraries that libtorch_cpu itself needs sit beside it in the wheel's layout.
 target_link_options(torch_cpu INTERFACE
   -Wl,-rpath-link,${TORCH_DIR}/lib -Wl,-rpath-link,${TORCH_DIR}/../nvidia/cu13/lib)

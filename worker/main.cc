@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <exception>
 
+#include "checkpoint/hdf5_environment.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "configs/cli.h"
 #include "eval/commands.h"
 #include "worker/help.h"
+#include "worker/omp_wait.h"
 #include "worker/start.h"
 
 namespace {
@@ -26,6 +28,8 @@ int Run(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  contrail::worker::SleepWhileWaiting(argc, argv);
+  contrail::ckpt::ForgetHdf5Environment();  // inherited HDF5_* variables change what is read
   try {
     return Run({argv + 1, argv + argc});
   } catch (const contrail::Error& error) {

@@ -7,14 +7,14 @@
 
 namespace contrail::worker {
 
-Progress::Progress(const std::string& board, int local_rank, int rank) {
+Progress::Progress(const std::string& board, int word, int rank) {
   if (board.empty()) {
     own_ = std::make_unique<monitor::ProgressWord>();
     word_ = own_.get();
   } else {
-    CONTRAIL_ASSERT(local_rank < monitor::ProgressBoard::kMaxLocalRanks);
+    CONTRAIL_ASSERT(word < monitor::ProgressBoard::kMaxLocalRanks);
     board_ = monitor::ProgressBoard::Map(board);
-    word_ = &board_->word(local_rank);
+    word_ = &board_->word(word);
   }
   word_->step = 0;
   word_->collective = 0;

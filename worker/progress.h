@@ -12,7 +12,8 @@ namespace contrail::worker {
 class Progress {
  public:
   // `board` is the path given by the launcher; "" keeps the word private.
-  Progress(const std::string& board, int local_rank, int rank);
+  // `word` is the index of this rank's word on it.
+  Progress(const std::string& board, int word, int rank);
 
   void Enter(monitor::Phase phase);
   void EnterCollective(uint64_t sequence);

@@ -9,6 +9,7 @@
 #include "common/file_system.h"
 #include "common/hash.h"
 #include "common/log.h"
+#include "model/cuda_part.h"
 #include "common/strings.h"
 #include "worker/agree.h"
 
@@ -209,6 +210,15 @@ void WarnIfOneCore(Comm& comm) {
                " are bound to core " + std::to_string(core) +
                "; start mpirun with --bind-to none or give each rank its own cores");
   }
+}
+
+void WarnIfGpusIdle(const Comm& comm) {
+  if (comm.local_rank() != 0) return;
+  const model::CudaPart cuda = model::FindCuda();
+  if (cuda.devices.empty()) return;
+  LogWarning("W-GPUS-IDLE: " + HostName() + " has " + std::to_string(cuda.devices.size()) + " x " +
+             cuda.devices.front().name + ", which this build does not train on; it goes on with " +
+             "the processor's cores");
 }
 
 }  // namespace contrail::worker

@@ -35,4 +35,8 @@ void CheckShared(Comm& comm, const monitor::RunDir& run);
 // Warns (rank 0 of a node) where all ranks of a node are bound to the same single core.
 void WarnIfOneCore(Comm& comm);
 
+// Warns (rank 0 of a node) where there are GPUs: this build's op table computes on the processor,
+// and an allocation that pays for GPUs should hear of it at once.
+void WarnIfGpusIdle(const Comm& comm);
+
 }  // namespace contrail::worker

@@ -43,6 +43,7 @@ void Trainer::CheckStart() {
   });
   CheckSameEverywhere(comm_, TrainingFingerprint(config_), data_fingerprint_);
   WarnIfOneCore(comm_);
+  WarnIfGpusIdle(comm_);
   progress_.SetTotalSteps(plan_->total_steps());
 }
 

@@ -38,6 +38,7 @@ MAY_GETENV = {
     "launcher/child.cc": "PATH is where programs are",
     "launcher/panel.cc": "TERM is the terminal's",
     "slurm/env.cc": "what Slurm tells a job",
+    "worker/omp_wait.cc": "a user's OMP_WAIT_POLICY wins",
     "worker/comm/mpi_environment.cc": "what mpirun and srun tell a rank",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"][^>"]+[>"])')
