@@ -59,6 +59,6 @@ function(contrail_tests folder label)
   foreach(suite IN LISTS suites)
     add_test(NAME ${folder}.${suite} COMMAND ${target} --gtest_filter=${suite}.*:*/${suite}.*)
     set_tests_properties(${folder}.${suite} PROPERTIES LABELS ${label} TIMEOUT ${ARG_TIMEOUT}
-      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+      ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_WAIT_POLICY=passive")
   endforeach()
 endfunction()

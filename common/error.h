@@ -2,7 +2,8 @@
 // The one error type of Contrail, and the exit codes of its programs.
 //
 // Three kinds, three consequences:
-//   kUser         the user's to cure (config, arguments, input files, a full disk, a folder that may
+//   kUser         the user's to cure (config, arguments, input files, a full disk, a folder that
+//   may
 //                 not be written): one line, exit 2, nothing written
 //   kEnvironment  a disk, a peer, a device failed: the launcher may restart the job
 //   kBug          a broken promise inside Contrail: exit 70

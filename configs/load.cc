@@ -59,7 +59,9 @@ std::vector<std::string> AllKeys() {
 
 Error TypeError(const Given& given, const std::string& got) {
   return UserError("E-CONFIG-TYPE", given.where,
-                   "'" + given.spec->key + "' is " + (given.spec->TypeName() == "int" ? "an " : "a ") + given.spec->TypeName() + ", not " + got,
+                   "'" + given.spec->key + "' is " +
+                       (given.spec->TypeName() == "int" ? "an " : "a ") + given.spec->TypeName() +
+                       ", not " + got,
                    "see `contrail help config`");
 }
 

@@ -1,7 +1,7 @@
 #include "launcher/reporter.h"
 
-#include <cmath>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>

@@ -20,8 +20,8 @@ struct ParamSpec {
   std::string name;            // "visual.transformer.resblocks.0.attn.in_proj_weight"
   std::vector<int64_t> shape;  // {} is a scalar
   Init init;
-  bool decay = false;          // decoupled weight decay applies (matrices; not gains, biases, scale)
-  int group = 0;               // the block it belongs to, numbered in order of forward use
+  bool decay = false;  // decoupled weight decay applies (matrices; not gains, biases, scale)
+  int group = 0;       // the block it belongs to, numbered in order of forward use
 };
 
 int64_t NumElements(const ParamSpec& spec);

@@ -23,7 +23,7 @@ struct TextSpec {
 };
 
 struct ModelSpec {
-  std::string name;         // "ViT-B/32"
+  std::string name;  // "ViT-B/32"
   int64_t embed_dim = 512;
   int64_t resolution = 224;
   VitSpec vit;

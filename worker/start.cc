@@ -40,9 +40,8 @@ class Session {
       CheckSize(comm_, parsed.Int("--ranks", 0, 1, 1'000'000));
       // Two nodes may be one host (and one board): words go by rank while there are enough.
       const bool by_rank = comm_.size() <= monitor::ProgressBoard::kMaxLocalRanks;
-      progress_ =
-          std::make_unique<Progress>(parsed.Value("--progress"),
-                                     by_rank ? comm_.rank() : comm_.local_rank(), comm_.rank());
+      progress_ = std::make_unique<Progress>(
+          parsed.Value("--progress"), by_rank ? comm_.rank() : comm_.local_rank(), comm_.rank());
     });
     comm_.SetObserver([this](uint64_t sequence, const char*, bool entering) {
       entering ? progress_->EnterCollective(sequence) : progress_->LeaveCollective(sequence);

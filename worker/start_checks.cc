@@ -9,8 +9,8 @@
 #include "common/file_system.h"
 #include "common/hash.h"
 #include "common/log.h"
-#include "model/cuda_part.h"
 #include "common/strings.h"
+#include "model/cuda_part.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
