@@ -2,8 +2,26 @@
 
 #include "common/error.h"
 #include "model/clip_impl.h"
+#include "model/resnet.h"
+#include "model/vit.h"
 
 namespace contrail::model {
+
+namespace {
+
+std::unique_ptr<ImageTower> MakeImageTower(const ModelSpec& spec, bool prune) {
+  if (spec.resnet.layers.empty()) return std::make_unique<VitTower>(spec, prune);
+  return std::make_unique<ResnetTower>(spec);
+}
+
+// Pixels to a side of what the image tower ends with: a patch, or a ResNet's total stride.
+int64_t Cell(const ModelSpec& spec) { return spec.resnet.layers.empty() ? spec.vit.patch : 32; }
+
+const char* Cells(const ModelSpec& spec) {
+  return spec.resnet.layers.empty() ? ", the patch size" : ", a ResNet's total stride";
+}
+
+}  // namespace
 
 std::unique_ptr<ClipModel> ClipModel::Create(const ModelSpec& spec) {
   return std::make_unique<ClipOverOps>(spec, CpuOps(), ClipOverOps::Options{});
@@ -12,7 +30,7 @@ std::unique_ptr<ClipModel> ClipModel::Create(const ModelSpec& spec) {
 ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options options)
     : spec_(spec),
       ops_(ops),
-      vit_(spec, options.prune_last_block),
+      image_(MakeImageTower(spec, options.prune_last_block)),
       text_(spec, options.prune_last_block),
       type_(at::kFloat) {
   if (spec.activation != "quick_gelu" && spec.activation != "gelu") {
@@ -20,14 +38,15 @@ ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options opti
                     "no activation is called '" + spec.activation + "'",
                     "use one of: quick_gelu, gelu");
   }
-  if (spec.resolution <= 0 || spec.resolution % spec.vit.patch != 0) {
+  if (spec.resolution <= 0 || spec.resolution % Cell(spec) != 0) {
     throw UserError("E-MODEL-RESOLUTION", spec.name,
-                    "resolution " + std::to_string(spec.resolution) +
-                        " is not a multiple of the patch size " + std::to_string(spec.vit.patch),
+                    "resolution " + std::to_string(spec.resolution) + " is not a multiple of " +
+                        std::to_string(Cell(spec)) + Cells(spec),
                     "choose a multiple");
   }
   ParamList list;
-  vit_.Declare(&list);
+  image_->Declare(&list);
+  buffers_ = image_->Buffers();
   text_.Declare(&list);
   list.NextGroup();
   list.Add("logit_scale", {}, {Init::Kind::kConstant, std::log(1.0 / 0.07)});
@@ -52,10 +71,25 @@ void ClipOverOps::Bind(BoundParams params) {
       (*tensors)[i] = (*tensors)[i].detach().view(params_[i].shape);
     }
   }
+  BindBuffers(params.buffers);
   bound_ = std::move(params);
   ParamCursor cursor(bound_);
-  vit_.Bind(&cursor);
+  image_->Bind(&cursor);
   text_.Bind(&cursor);
+}
+
+void ClipOverOps::BindBuffers(const std::vector<at::Tensor>& buffers) {
+  if (buffers.empty() && !buffers_.empty()) {
+    throw UserError("E-MODEL-STATISTICS", spec_.name,
+                    "the running statistics of its batch norm are missing",
+                    "use a ViT, whose norms have none");
+  }
+  CONTRAIL_ASSERT(buffers.size() == buffers_.size());
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    CONTRAIL_ASSERT(buffers[i].numel() == buffers_[i].shape[0] && buffers[i].is_contiguous() &&
+                    buffers[i].scalar_type() == type_);
+  }
+  image_->BindBuffers(buffers);
 }
 
 void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, bool training) {
@@ -65,10 +99,10 @@ void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, bool training) {
   max_samples_ = max_samples;
   training_ = training;
   ArenaPlan plan;
-  vit_.Plan(max_samples, training, &plan);
+  image_->Plan(max_samples, training, &plan);
   text_.Plan(max_samples, max_tokens, training, &plan);
   const int64_t scratch = plan.Mark();  // the towers never run at once
-  vit_.PlanScratch(training, &plan);
+  image_->PlanScratch(training, &plan);
   plan.Rewind(scratch);
   text_.PlanScratch(training, &plan);
   arena_ = Arena();
@@ -87,8 +121,8 @@ void ClipOverOps::ForwardImages(const at::Tensor& images, at::Tensor features, K
                   images.dim() == 4 && images.size(1) == 3 && images.size(2) == spec_.resolution &&
                   images.size(3) == spec_.resolution);
   CONTRAIL_ASSERT(keep == Keep::kNo || training_);
-  vit_.Forward(ops_, arena_, images.const_data_ptr<uint8_t>(), images.size(0),
-               Features(features, images.size(0)), keep == Keep::kYes);
+  image_->Forward(ops_, arena_, images.const_data_ptr<uint8_t>(), images.size(0),
+                  Features(features, images.size(0)), keep == Keep::kYes);
 }
 
 void ClipOverOps::BackwardImages(const at::Tensor& d_features, const GroupDone& done) {
@@ -96,7 +130,7 @@ void ClipOverOps::BackwardImages(const at::Tensor& d_features, const GroupDone& 
   const auto ready = [&](int group) {
     if (done) done(group);
   };
-  vit_.Backward(ops_, arena_, Features(d_features, d_features.size(0)), ready);
+  image_->Backward(ops_, arena_, Features(d_features, d_features.size(0)), ready);
 }
 
 void ClipOverOps::ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) {

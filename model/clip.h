@@ -8,8 +8,9 @@
 // Bind, then Plan, then forward and backward; one thread at a time. A forward replaces what the
 // same tower's last one kept, and leaves the other tower's alone, so gradient caching is: forward
 // all micro-batches with Keep::kNo, the loss, then Forward(kYes) and Backward for each. Results do
-// not depend on the number of threads, bit for bit, nor on Keep; they may differ in the last bits
-// between instruction sets (AVX-512, AVX2, neither). Callers need no autograd guard.
+// not depend on Keep, nor (ViTs and texts) on the number of threads, bit for bit; they may differ
+// in the last bits between instruction sets (AVX-512, AVX2, neither). Callers need no autograd
+// guard.
 //
 // Legend: b samples, D embed_dim, R resolution, T packed tokens.
 
@@ -44,14 +45,24 @@ class ClipModel {
   virtual const ModelSpec& spec() const = 0;
   // Visual tower first, then text, then "logit_scale" (always last).
   virtual const std::vector<ParamSpec>& params() const = 0;
+  // Running statistics of batch norm; none for ViTs.
+  virtual const std::vector<BufferSpec>& buffers() const = 0;
   // Contiguous fp32 tensors of the specs' sizes, in their order (slices of flat buffers will do).
   // Their memory is read and written from now on, so weights may be updated in place.
+  // Throws UserError E-MODEL-STATISTICS where the model has buffers and none are given.
   virtual void Bind(BoundParams params) = 0;
 
   // Plans the arena for micro-batches of at most `max_samples` (and 77 tokens a caption, or
-  // `max_tokens` in all where given). After it, forward and backward allocate nothing.
+  // `max_tokens` in all where given). After it, forward and backward allocate nothing (ResNets:
+  // what single convolutions and norms need while they run).
   virtual void Plan(int64_t max_samples, int64_t max_tokens, bool training) = 0;
   virtual int64_t arena_bytes() const = 0;
+
+  // Ends a step: the running statistics move by 0.1 towards the mean over the groups of all images
+  // forwarded with Keep::kYes since the last call. Batch norm uses running statistics in a model
+  // planned without training, else those of each bn_group_size consecutive images of a micro-batch
+  // (of all of it, where that is fewer); a micro-batch is whole groups.
+  virtual void FoldStatistics() = 0;
 
   // images: uint8 [b, 3, R, R] RGB (normalised inside with CLIP's mean and std); features: fp32
   // [b, D], written in place, unit norm. Texts' tensors must stay as they are until the backward.

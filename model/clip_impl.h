@@ -2,8 +2,8 @@
 // ClipModel over one op table. Callers use clip.h; proofs use the switches here.
 
 #include "model/clip.h"
+#include "model/image_tower.h"
 #include "model/text.h"
-#include "model/vit.h"
 
 namespace contrail::model {
 
@@ -16,9 +16,12 @@ class ClipOverOps final : public ClipModel {
 
   const ModelSpec& spec() const override { return spec_; }
   const std::vector<ParamSpec>& params() const override { return params_; }
+  const std::vector<BufferSpec>& buffers() const override { return buffers_; }
   void Bind(BoundParams params) override;
   void Plan(int64_t max_samples, int64_t max_tokens, bool training) override;
   int64_t arena_bytes() const override { return arena_.bytes(); }
+
+  void FoldStatistics() override { image_->FoldStatistics(ops_); }
 
   void ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) override;
   void BackwardImages(const at::Tensor& d_features, const GroupDone& done) override;
@@ -26,13 +29,15 @@ class ClipOverOps final : public ClipModel {
   void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) override;
 
  private:
+  void BindBuffers(const std::vector<at::Tensor>& buffers);
   View Features(const at::Tensor& features, int64_t count) const;
 
   ModelSpec spec_;
   const OpTable& ops_;
-  VitTower vit_;
+  std::unique_ptr<ImageTower> image_;
   TextTower text_;
   std::vector<ParamSpec> params_;
+  std::vector<BufferSpec> buffers_;
 
   BoundParams bound_;
   at::ScalarType type_;

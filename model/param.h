@@ -24,6 +24,13 @@ struct ParamSpec {
   int group = 0;       // the block it belongs to, numbered in order of forward use
 };
 
+// What a model keeps beside its parameters and no gradient reaches: running statistics.
+struct BufferSpec {
+  std::string name;  // "visual.bn1.running_mean"
+  std::vector<int64_t> shape;
+  double initial = 0;
+};
+
 int64_t NumElements(const ParamSpec& spec);
 
 // Fills `out` from the spec with counter-based draws keyed by (seed, name): the same values
@@ -35,6 +42,8 @@ void InitParam(const ParamSpec& spec, uint64_t seed, at::Tensor out);
 struct BoundParams {
   std::vector<at::Tensor> weights;
   std::vector<at::Tensor> grads;  // empty for inference
+  // In the order of ClipModel::buffers(); read by inference, written by FoldStatistics.
+  std::vector<at::Tensor> buffers = {};
 };
 
 }  // namespace contrail::model

@@ -14,6 +14,13 @@ struct VitSpec {
   int64_t heads = 12;
 };
 
+// Where it has layers, the image tower is a ModifiedResNet (attention heads of 64).
+struct ResnetSpec {
+  int64_t width = 64;
+  std::vector<int64_t> layers = {};  // bottlenecks in each of four stages
+  int64_t bn_group_size = 64;        // consecutive samples that share batch statistics
+};
+
 struct TextSpec {
   int64_t width = 512;
   int64_t layers = 12;
@@ -26,7 +33,8 @@ struct ModelSpec {
   std::string name;  // "ViT-B/32"
   int64_t embed_dim = 512;
   int64_t resolution = 224;
-  VitSpec vit;
+  VitSpec vit = {};
+  ResnetSpec resnet = {};
   TextSpec text;
   std::string activation = "quick_gelu";  // "quick_gelu" | "gelu"
 };

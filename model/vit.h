@@ -6,25 +6,26 @@
 //
 // Legend: b samples, P patches an image, L = P + 1, T = b L, w width, D embed_dim.
 
-#include "model/clip.h"
 #include "model/head.h"
+#include "model/image_tower.h"
 #include "model/transformer.h"
 
 namespace contrail::model {
 
-class VitTower {
+class VitTower final : public ImageTower {
  public:
   VitTower(const ModelSpec& spec, bool prune);
 
-  void Declare(ParamList* list);
-  void Bind(ParamCursor* cursor);
-  void Plan(int64_t samples, bool training, ArenaPlan* plan);
-  void PlanScratch(bool training, ArenaPlan* plan);
+  void Declare(ParamList* list) override;
+  void Bind(ParamCursor* cursor) override;
+  void Plan(int64_t samples, bool training, ArenaPlan* plan) override;
+  void PlanScratch(bool training, ArenaPlan* plan) override;
 
   // images: uint8 [count, 3, R, R]; features [count, D].
   void Forward(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,
-               View features, bool keep);
-  void Backward(const OpTable& ops, const Arena& arena, View d_features, const GroupDone& done);
+               View features, bool keep) override;
+  void Backward(const OpTable& ops, const Arena& arena, View d_features,
+                const GroupDone& done) override;
 
  private:
   int64_t tokens(int64_t count) const { return count * length_; }

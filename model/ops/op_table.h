@@ -6,7 +6,8 @@
 //   * Views are [rows, cols] matrices of one floating type (fp32, or fp64 on the CPU for proofs).
 //   * Outputs are the caller's memory. "=" overwrites, "+=" accumulates (every parameter gradient).
 //   * An empty view for an optional argument leaves that part out.
-//   * No op allocates a tensor, keeps state between calls or reads the clock.
+//   * No op but those of ResNets (see Convolve) allocates; none keeps state between calls or reads
+//   the clock.
 //   * Outputs do not depend on the number of threads, bit for bit: every sum has one order.
 //
 // Legend: M rows, K inputs, N outputs, T tokens, b sequences, w width, h heads, d = w / h.
@@ -34,6 +35,17 @@ struct AttentionShape {
   // One query a sequence (row i of q is for sequence i), which sees every key of it: all that is
   // needed of a last block whose other rows nobody reads.
   bool single_query = false;
+};
+
+// A stack of images as a matrix: row (i H + y) W + x is one position, its columns the channels
+// (channels-last).
+struct ImageShape {
+  int64_t count = 0;
+  int64_t height = 0;
+  int64_t width = 0;
+
+  int64_t rows() const { return count * height * width; }
+  ImageShape Halved() const { return {count, height / 2, width / 2}; }
 };
 
 class OpTable {
@@ -100,6 +112,50 @@ class OpTable {
   // d_x = (d_y - y <y, d_y>) / |x|.
   virtual void NormalizeBackward(View y, View norms, View d_y, View d_x) const = 0;
 
+  // 3 x 3 convolution with a border of 1: out [b (H/s)^2, N] = x [b H W, C] * w [N, C 3 3] with
+  // stride s, rounded up. On the CPU oneDNN does it: both calls allocate while they run (batch norm
+  // and folded attention a little, too), and sums may follow the number of threads.
+  virtual void Convolve(View x, const ImageShape& in, View w, int64_t stride, View out) const = 0;
+  // d_x = (left out where empty); d_w +=.
+  virtual void ConvolveBackward(View x, const ImageShape& in, View w, int64_t stride, View d_out,
+                                View d_x, View d_w) const = 0;
+
+  // Ioffe & Szegedy 2015 over `groups` equal runs of rows, each with its own statistics, eps 1e-5:
+  // y = f((x - mean) rstd gain + bias + residual), f = max(0, .) where `relu`. `y` may be `x` or
+  // `residual`. stats [3 groups, C]: each group's mean, rstd and variance (divided by n).
+  virtual void BatchNorm(View x, View gain, View bias, View residual, bool relu, int64_t groups,
+                         View y, View stats) const = 0;
+  // The same with given statistics [1, C].
+  virtual void BatchNormFixed(View x, View gain, View bias, View mean, View variance, View residual,
+                              bool relu, View y) const = 0;
+  // Through the ReLU (`y` its output; empty where there was none) and the norm: d_x =, d_gain,
+  // d_bias +=, d_residual (may be empty) =. Either may be d_y; they may not be each other.
+  virtual void BatchNormBackward(View x, View stats, View gain, View y, View d_y, int64_t groups,
+                                 View d_x, View d_residual, View d_gain, View d_bias) const = 0;
+  // sums [2, C] += over groups (mean, variance n / (n - 1)), n = `rows` in a group.
+  virtual void CollectStatistics(View stats, int64_t groups, int64_t rows, View sums) const = 0;
+  // PyTorch's running statistics: mean, variance += momentum (sums / groups - itself); sums = 0.
+  virtual void FoldStatistics(View sums, int64_t groups, double momentum, View mean,
+                              View variance) const = 0;
+
+  // Means of 2 x 2 positions (a last odd row or column is left out): out [b H/2 W/2, C]. Before a
+  // convolution that would have had stride 2 (Zhang 2019, "rect-2").
+  virtual void AveragePool(View x, const ImageShape& in, View out) const = 0;
+  virtual void AveragePoolBackward(View d_out, const ImageShape& in, View d_x) const = 0;
+
+  // tokens [b (P + 1), C] = ([mean of x; x] of each of b images) + pos [P + 1, C].
+  virtual void PoolTokens(View x, int64_t count, View pos, View tokens) const = 0;
+  // d_x =; d_pos +=.
+  virtual void PoolTokensBackward(View d_tokens, int64_t count, View d_x, View d_pos) const = 0;
+  // One query an image and head, folded through the keys: u [b, h C] are the heads' queries in the
+  // space of tokens. a [b, h L] = softmax(scale u t); z [b, h C] = a t.
+  virtual void FoldedAttention(View tokens, View u, int64_t heads, double scale, View a,
+                               View z) const = 0;
+  // d_tokens, d_u =.
+  virtual void FoldedAttentionBackward(View tokens, View u, int64_t heads, double scale, View a,
+                                       View d_z, View d_tokens, View d_u) const = 0;
+
+  virtual void Add(View from, View to) const = 0;  // to += from
   virtual void Copy(View from, View to) const = 0;
   virtual void Zero(View x) const = 0;
 };

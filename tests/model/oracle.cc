@@ -132,6 +132,10 @@ BoundModel::BoundModel(std::unique_ptr<ClipModel> clip, at::ScalarType type, uin
     }
     at_element += n;
   }
+  for (const BufferSpec& spec : model->buffers()) {
+    const at::Tensor noise = RandomTensor(spec.shape, seed + bound.buffers.size()).abs();
+    bound.buffers.push_back((noise * 0.1 + spec.initial).to(type));
+  }
   model->Bind(bound);
 }
 

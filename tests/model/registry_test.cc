@@ -30,8 +30,11 @@ TEST(Registry, ParameterCountsAreOpenAIs) {
     int64_t total, visual;
   };
   for (const Row& row :
-       {Row{"ViT-B/32", 151277313, 87849216}, Row{"ViT-B/16", 149620737, 86192640},
-        Row{"ViT-L/14", 427616513, 303966208}, Row{"ViT-L/14@336", 427944193, 304293888}}) {
+       {Row{"RN50", 102007137, 38316896}, Row{"RN101", 119688033, 56259936},
+        Row{"RN50x4", 178300601, 87137080}, Row{"RN50x16", 290979217, 167328912},
+        Row{"RN50x64", 623258305, 420380352}, Row{"ViT-B/32", 151277313, 87849216},
+        Row{"ViT-B/16", 149620737, 86192640}, Row{"ViT-L/14", 427616513, 303966208},
+        Row{"ViT-L/14@336", 427944193, 304293888}}) {
     const auto model = ClipModel::Create(FindModel(row.name));
     EXPECT_EQ(Count(model->params(), ""), row.total) << row.name;
     EXPECT_EQ(Count(model->params(), "visual."), row.visual) << row.name;
@@ -81,6 +84,25 @@ TEST(Registry, GroupsRiseInOrderOfUse) {
     EXPECT_EQ(params.back().name, "logit_scale");
     EXPECT_EQ(params.back().group, spec.vit.layers + 2 + spec.text.layers + 2);
   }
+}
+
+TEST(Registry, ResnetsHaveOneGroupABottleneckAndRunningStatistics) {
+  const auto model = ClipModel::Create(FindModel("RN50"));
+  const std::vector<ParamSpec>& params = model->params();
+  EXPECT_EQ(Find(params, "visual.bn3.bias").group, 0);
+  EXPECT_EQ(Find(params, "visual.layer1.0.conv1.weight").group, 1);
+  EXPECT_EQ(Find(params, "visual.layer4.2.conv3.weight").group, 16);
+  EXPECT_EQ(Find(params, "visual.attnpool.c_proj.bias").group, 17);
+  EXPECT_TRUE(Find(params, "visual.layer1.0.downsample.0.weight").decay);
+  EXPECT_TRUE(Find(params, "visual.attnpool.positional_embedding").decay);
+  EXPECT_FALSE(Find(params, "visual.layer1.0.downsample.1.weight").decay);
+  EXPECT_EQ(Find(params, "visual.layer1.0.bn3.weight").init.kind, Init::Kind::kZeros);
+  EXPECT_EQ(Find(params, "visual.bn3.weight").init.kind, Init::Kind::kOnes);
+  ASSERT_EQ(model->buffers().size(), 2U * (3 + 16 * 3 + 4));
+  EXPECT_EQ(model->buffers()[0].name, "visual.bn1.running_mean");
+  EXPECT_EQ(model->buffers()[1].name, "visual.bn1.running_var");
+  EXPECT_EQ(model->buffers()[1].initial, 1);
+  EXPECT_TRUE(ClipModel::Create(FindModel("tiny-vit"))->buffers().empty());
 }
 
 TEST(Registry, ImpossibleModelsAreTheUsersMistake) {

@@ -1,7 +1,11 @@
 // Runs a model on raw files, for model_test.py.
 //   encode MODEL ACTIVATION            prints "name dim dim ..." for each parameter, in order
-//   encode MODEL ACTIVATION DIR        reads weights.f32 images.u8 ids.i32 offsets.i32 d_image.f32
-//                                      d_text.f32; writes image.f32 text.f32 grads.f32
+//   encode MODEL ACTIVATION DIR        reads weights.f32 buffers.f32 images.u8 ids.i32 offsets.i32
+//   d_image.f32
+//                                      d_text.f32; writes image.f32 text.f32 grads.f32, and
+//                                      eval.f32 (images without training), running.f32 (after)
+// With a last argument "double" it computes in fp64; files stay fp32.
+// Buffers are all of ClipModel::buffers(), in order; their names are printed after "buffers".
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -21,7 +25,8 @@ at::Tensor Read(const std::string& path, at::ScalarType type) {
   return data;
 }
 
-void Write(const std::string& path, const at::Tensor& data) {
+void Write(const std::string& path, const at::Tensor& values) {
+  const at::Tensor data = values.to(at::kFloat);
   std::ofstream(path, std::ios::binary)
       .write(static_cast<const char*>(data.const_data_ptr()),
              static_cast<std::streamsize>(data.nbytes()));
@@ -40,32 +45,45 @@ BoundParams Slices(const std::vector<ParamSpec>& params, const at::Tensor& weigh
   return bound;
 }
 
-void Encode(ClipModel& model, const std::string& dir) {
-  const at::Tensor weights = Read(dir + "/weights.f32", at::kFloat);
+void Encode(ClipModel& model, const std::string& dir, at::ScalarType type) {
+  const at::Tensor weights = Read(dir + "/weights.f32", at::kFloat).to(type);
   const at::Tensor grads = at::zeros_like(weights);
   const int64_t r = model.spec().resolution, d = model.spec().embed_dim;
   const at::Tensor images = Read(dir + "/images.u8", at::kByte).view({-1, 3, r, r});
   const TextBatch texts{Read(dir + "/ids.i32", at::kInt), Read(dir + "/offsets.i32", at::kInt)};
   const int64_t b = images.size(0);
-  at::Tensor image = at::empty({b, d}), text = at::empty({b, d});
+  at::Tensor image = at::empty({b, d}, type), text = at::empty({b, d}, type);
 
-  model.Bind(Slices(model.params(), weights, grads));
+  BoundParams bound = Slices(model.params(), weights, grads);
+  const at::Tensor buffers = Read(dir + "/buffers.f32", at::kFloat).to(type);
+  int64_t first = 0;
+  for (const BufferSpec& spec : model.buffers()) {
+    bound.buffers.push_back(buffers.narrow(0, first, spec.shape[0]));
+    first += spec.shape[0];
+  }
+  CONTRAIL_ASSERT(first == buffers.numel());
+  model.Bind(std::move(bound));
+  model.Plan(b, texts.token_ids.numel(), /*training=*/false);
+  model.ForwardImages(images, image, Keep::kNo);
+  Write(dir + "/eval.f32", image);
   model.Plan(b, texts.token_ids.numel(), /*training=*/true);
   model.ForwardImages(images, image, Keep::kYes);
   model.ForwardTexts(texts, text, Keep::kYes);
-  model.BackwardImages(Read(dir + "/d_image.f32", at::kFloat).view({b, d}), {});
-  model.BackwardTexts(Read(dir + "/d_text.f32", at::kFloat).view({b, d}), {});
+  model.BackwardImages(Read(dir + "/d_image.f32", at::kFloat).view({b, d}).to(type), {});
+  model.BackwardTexts(Read(dir + "/d_text.f32", at::kFloat).view({b, d}).to(type), {});
   Write(dir + "/image.f32", image);
   Write(dir + "/text.f32", text);
   Write(dir + "/grads.f32", grads);
+  model.FoldStatistics();
+  Write(dir + "/running.f32", buffers);
 }
 
 int Main(int argc, char** argv) {
   ModelSpec spec = FindModel(argv[1]);
   spec.activation = argv[2];
   const auto model = ClipModel::Create(spec);
-  if (argc == 4) {
-    Encode(*model, argv[3]);
+  if (argc >= 4) {
+    Encode(*model, argv[3], argc == 5 ? at::kDouble : at::kFloat);
     return 0;
   }
   for (const ParamSpec& param : model->params()) {
@@ -73,6 +91,9 @@ int Main(int argc, char** argv) {
     for (const int64_t size : param.shape) std::cout << ' ' << size;
     std::cout << '\n';
   }
+  std::cout << "buffers";
+  for (const BufferSpec& buffer : model->buffers()) std::cout << ' ' << buffer.name;
+  std::cout << '\n';
   return 0;
 }
 
@@ -80,8 +101,8 @@ int Main(int argc, char** argv) {
 }  // namespace contrail::model
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) {
-    std::fputs("encode MODEL ACTIVATION [DIR]\n", stderr);
+  if (argc < 3 || argc > 5) {
+    std::fputs("encode MODEL ACTIVATION [DIR [double]]\n", stderr);
     return contrail::kExitUser;
   }
   try {

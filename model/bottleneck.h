@@ -1,0 +1,56 @@
+#pragma once
+// The bottleneck of CLIP's ResNets (He et al. 2016; ResNet-D's and "rect-2" pooling):
+//
+//   out = relu(bn3(conv3(pool(relu(bn2(conv2(relu(bn1(conv1(x)))))))) + identity)
+//   identity = x, or bn(conv(pool(x))) where the shape changes
+//
+// pool is there where the stride is 2: no convolution here has one of its own.
+//
+// Legend: M positions in, N out (M or M / 4), C channels in, p planes.
+
+#include <optional>
+
+#include "model/conv_norm.h"
+
+namespace contrail::model {
+
+// What a backward writes on its way; all blocks share them. Shaped as needed.
+struct ResnetScratch {
+  Slot first, second;
+};
+View Shaped(const Arena& arena, const Slot& slot, int64_t rows, int64_t cols);
+
+class Bottleneck {
+ public:
+  static constexpr int64_t kExpansion = 4;
+  Bottleneck(int64_t in, int64_t planes, int64_t stride);
+
+  // "layer1.0": conv1 bn1 conv2 bn2 conv3 bn3 downsample.0 downsample.1, open_clip's order.
+  void Declare(const std::string& name, ParamList* list) const;
+  void AddBuffers(const std::string& name, std::vector<BufferSpec>* buffers) const;
+  void Bind(ParamCursor* cursor);
+  void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
+  void Plan(const ImageShape& in, bool training, ArenaPlan* plan);
+
+  ImageShape Out(const ImageShape& in) const { return stride_ == 1 ? in : in.Halved(); }
+  int64_t channels_in() const { return in_; }
+  int64_t channels_out() const { return planes_ * kExpansion; }
+
+  // x [M, C], out [N, 4p].
+  void Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
+               const NormMode& mode, View out);
+  // d [N, 4p]: the gradient of out, used up. d_x [M, C] =.
+  void Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch, View x,
+                const ImageShape& in, View out, const NormMode& mode, View d, View d_x) const;
+  void FoldStatistics(const OpTable& ops);
+
+ private:
+  int64_t in_, planes_, stride_;
+  ConvNorm conv1_, conv2_, conv3_;
+  std::optional<ConvNorm> downsample_;
+  Slot y1_, y2_;            // [M, p]
+  Slot pooled_, pooled_x_;  // [N, p], [N, C], where the stride is 2
+  Slot identity_;           // [N, 4p], where there is a downsample
+};
+
+}  // namespace contrail::model

@@ -1,0 +1,59 @@
+#pragma once
+// The image tower of CLIP's RN models (Radford et al. 2021, 2.4: "ModifiedResNet"): a stem of three
+// convolutions, four stages of bottlenecks, attention pooling. Activations are channels-last.
+//
+// Legend: b samples, w width, R resolution, D embed_dim.
+
+#include "model/attention_pool.h"
+#include "model/bottleneck.h"
+#include "model/image_tower.h"
+
+namespace contrail::model {
+
+class ResnetTower final : public ImageTower {
+ public:
+  explicit ResnetTower(const ModelSpec& spec);
+
+  void Declare(ParamList* list) override;
+  void Bind(ParamCursor* cursor) override;
+  void Plan(int64_t samples, bool training, ArenaPlan* plan) override;
+  void PlanScratch(bool training, ArenaPlan* plan) override;
+  void Forward(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,
+               View features, bool keep) override;
+  void Backward(const OpTable& ops, const Arena& arena, View d_features,
+                const GroupDone& done) override;
+
+  std::vector<BufferSpec> Buffers() const override;
+  void BindBuffers(const std::vector<at::Tensor>& buffers) override;
+  void FoldStatistics(const OpTable& ops) override;
+
+ private:
+  static constexpr size_t kStem = 3;
+  static constexpr int64_t kStride = 32;  // pixels to a position of the last stage
+
+  NormMode Mode(int64_t count, bool collect) const;
+  // Of the stem's convolutions' outputs, and of block `i`'s input.
+  ImageShape StemShape(int64_t count) const { return {count, resolution_ / 2, resolution_ / 2}; }
+  ImageShape InputShape(size_t block, int64_t count) const;
+  View Input(const Arena& arena, size_t block, int64_t count) const;
+  void ForwardStem(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,
+                   const NormMode& mode);
+  void BackwardStem(const OpTable& ops, const Arena& arena, const NormMode& mode, View d) const;
+
+  int64_t resolution_, width_, bn_group_size_;
+  std::vector<ConvNorm> stem_;
+  std::vector<Bottleneck> blocks_;
+  std::vector<std::string> names_;  // of the blocks: "layer1.0" ...
+  AttentionPool pool_;
+  int first_group_ = 0, pool_group_ = 0;
+
+  bool training_ = false;
+  int64_t samples_ = 0, kept_ = 0;
+  Slot pixels_;               // [b R^2, 3]
+  Slot stem_out_[kStem];      // [b (R / 2)^2, w / 2 or w]
+  std::vector<Slot> inputs_;  // of each block and of the pool; two in turn if not training
+  ResnetScratch scratch_;
+  Slot d_even_, d_odd_;  // gradients of the blocks' inputs, in turn
+};
+
+}  // namespace contrail::model
