@@ -12,6 +12,7 @@
 #include "model/registry.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
+#include "worker/omp_wait.h"
 #include "worker/optimizer.h"
 #include "worker/step.h"
 
@@ -56,5 +57,6 @@ int main(int argc, char** argv) {
     std::fputs("step MODEL BATCH THREADS INPUT\n", stderr);
     return 2;
   }
+  contrail::worker::SleepWhileWaiting(argc, argv);  // as the trainer does
   return contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4]);
 }

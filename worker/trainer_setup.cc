@@ -40,10 +40,10 @@ void Trainer::CheckStart() {
     tokenizer_ = data::Tokenizer::Load(config_.data.tokenizer);
     model_ = model::ClipModel::Create(spec_);
     if (!model_->buffers().empty()) {  // neither checkpoints nor resuming know them
-      throw UserError("E-MODEL-STATISTICS", "model.name",
-                      "training does not keep the running statistics of " + spec_.name +
-                          "'s batch norm yet",
-                      "train a ViT");
+      throw UserError(
+          "E-MODEL-STATISTICS", "model.name",
+          "training does not keep the running statistics of " + spec_.name + "'s batch norm yet",
+          "train a ViT");
     }
     flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
   });
