@@ -7,15 +7,23 @@
 Each command speaks the protocol of bench/serve.h. Every pair times `repeat` repetitions of one,
 then of the other, and which goes first alternates; `--per` units are done in a repetition. Without
 --repeat, so many as take the slower one about a second. The ratio is ours over the peer's rate,
-by the clock; that of processor time is shown beside it, because on a busy machine it (with one
-thread) is what can still be compared.
+by the clock; that of processor time is shown beside it, and how many cores other programs kept busy
+meanwhile: where that is not near 0, the figures say little.
 """
 import argparse
 import json
+import os
 import shlex
 import statistics
 import subprocess
 import sys
+
+
+def busy_seconds():
+    """Processor time that all programs of this machine have used."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 class Program:
@@ -27,12 +35,15 @@ class Program:
         self.command = command
 
     def time(self, repetitions):
+        begin = busy_seconds()
         self.process.stdin.write(f"{repetitions}\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
             sys.exit(f"pairs.py: {self.command}: ended early")
-        return json.loads(answer)
+        answer = json.loads(answer)
+        answer["other_cores"] = (busy_seconds() - begin - answer["cpu_seconds"]) / answer["seconds"]
+        return answer
 
     def end(self):
         self.process.stdin.close()
@@ -67,6 +78,7 @@ def summarise(name, unit, per, repeat, rows):
     ratios = sorted(b["seconds"] / a["seconds"] for a, b in rows)
     return {"name": name, "unit": unit, "pairs": len(rows), "repeat": repeat,
             "ours": rate([a for a, _ in rows]), "peer": rate([b for _, b in rows]),
+            "other_cores": max(0, statistics.median(x["other_cores"] for row in rows for x in row)),
             "cpu_ratio": statistics.median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in rows),
             "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
             "figure_ours": rows[-1][0]["figure"], "figure_peer": rows[-1][1]["figure"],
@@ -90,7 +102,7 @@ def main():
     peer.end()
     result = summarise(args.name, args.unit, args.per, repeat, rows)
     print("{name}: {ours:.5g} against {peer:.5g} {unit}/s, ratio {ratio:.3g} "
-          "({ratio_min:.3g} to {ratio_max:.3g}; of processor time {cpu_ratio:.3g}), {pairs} pairs of {repeat}; "
+          "({ratio_min:.3g} to {ratio_max:.3g}; of processor time {cpu_ratio:.3g}; others kept {other_cores:.2f} cores busy), {pairs} pairs of {repeat}; "
           "figures {figure_ours:.4g}, {figure_peer:.4g}; "
           "peak {peak_mib_ours:.0f}, {peak_mib_peer:.0f} MiB".format(**result), flush=True)
     if args.json:

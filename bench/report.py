@@ -35,14 +35,15 @@ def machine(threads):
 
 def table(results):
     lines = ["| what | Contrail | peer | unit | ratio, median of pairs (lowest to highest) "
-             "| of processor time | pairs | peak MiB |",
-             "| --- | ---: | ---: | --- | --- | ---: | ---: | --- |"]
+             "| of processor time | cores busy with others | pairs | peak MiB |",
+             "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: | --- |"]
     for r in results:
         peak = (f"{r['peak_mib_ours']:.0f} / {r['peak_mib_peer']:.0f}" if "peak_mib_ours" in r else "")
         cpu = f"{r['cpu_ratio']:.2f}" if "cpu_ratio" in r else ""
+        other = f"{r['other_cores']:.2f}" if "other_cores" in r else ""
         lines.append(f"| {r['name']} | {number(r['ours'])} | {number(r['peer'])} | {r['unit']}/s | "
                      f"**{r['ratio']:.2f}** ({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) | "
-                     f"{cpu} | {r['pairs']} | {peak} |")
+                     f"{cpu} | {other} | {r['pairs']} | {peak} |")
     return "\n".join(lines)
 
 
