@@ -63,9 +63,8 @@ void Reporter::Event(const std::string& text) {
 
 void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_step) {
   if (first_attempt_ == 0) first_attempt_ = attempt;
-  base_step_ = kUnknown;
   from_step_ = from_step;
-  first_step_ = true;
+  training_said_ = false;
   changed_.clear();
   progress_.state = "starting";
   progress_.attempt = attempt;
@@ -87,10 +86,10 @@ void Reporter::UpdateProgress(const JobView& view) {
     progress_.ranks.push_back({rank.rank, monitor::PhaseName(rank.phase), rank.step,
                                std::max(0.0, view.now - rank.time)});
   }
-  if (first_step_ && view.step <= base_step_) return;
+  if (view.first_step == 0) return;
   progress_.loss = view.loss;
   if (progress_.state == "starting") progress_.state = "running";
-  if (view.step > progress_.step || first_step_) {
+  if (view.step > progress_.step || !training_said_) {
     progress_.losses.push_back(view.loss);
     if (progress_.losses.size() > 2 * kCurvePoints) {  // keep every other one
       for (size_t i = 0; i < kCurvePoints; ++i) progress_.losses[i] = progress_.losses[2 * i];
@@ -98,10 +97,10 @@ void Reporter::UpdateProgress(const JobView& view) {
     }
   }
   progress_.step = view.step;
-  if (view.step > first_step_number_ && view.total_steps >= view.step && !first_step_) {
-    progress_.eta_seconds = (view.now - first_step_time_) *
+  if (view.step > view.first_step && view.total_steps >= view.step) {
+    progress_.eta_seconds = (view.now - view.first_step_time) *
                             static_cast<double>(view.total_steps - view.step) /
-                            static_cast<double>(view.step - first_step_number_);
+                            static_cast<double>(view.step - view.first_step);
   }
 }
 
@@ -111,20 +110,17 @@ void Reporter::See(const JobView& view) {
     progress_.committed_step = view.committed_step;
     Event("checkpoint step=" + std::to_string(view.committed_step));
   }
-  if (view.training && base_step_ == kUnknown) base_step_ = view.step;
-  if (base_step_ != kUnknown && view.step > base_step_ && first_step_) {
-    first_step_ = false;
+  if (view.first_step > 0 && !training_said_) {
+    training_said_ = true;
     last_status_ = 0;
-    first_step_time_ = view.now;
-    first_step_number_ = view.step;
     // Steps may be shorter than the time between two looks. A worker that fell back to an older
     // checkpoint is seen below the step it was sent to.
     const uint64_t resumed = std::min(view.step, from_step_ + 1);
-    if (base_step_ > 0) Event("resumed step=" + std::to_string(resumed));
+    if (view.base_step > 0) Event("resumed step=" + std::to_string(resumed));
   }
   if (panel_.live()) {
     panel_.Show(progress_);
-  } else if (!first_step_ && view.now - last_status_ >= status_seconds_) {
+  } else if (training_said_ && view.now - last_status_ >= status_seconds_) {
     last_status_ = view.now;
     Event("progress " + monitor::FormatStatusLine(progress_));
   }

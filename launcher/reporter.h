@@ -40,13 +40,9 @@ class Reporter {
   Panel panel_;
   monitor::RunProgress progress_;
   int first_attempt_ = 0;
-  static constexpr uint64_t kUnknown = UINT64_MAX;
-  uint64_t from_step_ = 0;         // the checkpoint the attempt was sent to
-  uint64_t base_step_ = kUnknown;  // where the attempt began to train
-  bool first_step_ = false;
+  uint64_t from_step_ = 0;      // the checkpoint the attempt was sent to
+  bool training_said_ = false;  // the attempt's first step was reported
   double last_status_ = 0;
-  double first_step_time_ = 0;  // of this attempt, for the time that is left
-  uint64_t first_step_number_ = 0;
   std::map<int, double> changed_;  // rank -> CLOCK_MONOTONIC of its word's last change
 };
 

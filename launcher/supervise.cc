@@ -83,17 +83,17 @@ class Supervisor {
     if (attempt_ == job_.first_attempt) plan.from = job_.from;
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
-    base_step_ = UINT64_MAX;
     Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
     RemoveSharedMemory(job_.run.root);
     if (training_since_ > 0) train_seconds_ += end.noticed - training_since_;
-    if (end.last.step > first_step_ && first_step_ > 0) {
-      steps_trained_ += end.last.step - first_step_;
-      steps_seconds_ += last_step_time_ - first_step_time_;
+    if (end.last.first_step > 0) {
+      if (end.last.step > end.last.first_step) {
+        steps_trained_ += end.last.step - end.last.first_step;
+        steps_seconds_ += last_step_time_ - end.last.first_step_time;
+      }
+      last_ = end.last;
     }
-    first_step_ = 0;
-    if (end.last.step > base_step_) last_ = end.last;
     return end;
   }
 
@@ -103,11 +103,6 @@ class Supervisor {
       reporter_.Stopping(sigabbrev_np(signals_.signal()));
     }
     if (training_since_ == 0 && view.training) training_since_ = view.now;
-    if (view.training && base_step_ == UINT64_MAX) base_step_ = view.step;
-    if (first_step_ == 0 && base_step_ != UINT64_MAX && view.step > base_step_) {
-      first_step_ = view.step;
-      first_step_time_ = view.now;
-    }
     if (view.step > 0 && view.step != last_step_) last_step_time_ = view.now;
     last_step_ = view.step;
     reporter_.See(view);
@@ -253,9 +248,6 @@ class Supervisor {
   JobView last_;
   double training_since_ = 0;
   double train_seconds_ = 0;
-  uint64_t base_step_ = UINT64_MAX;  // where the attempt began to train
-  uint64_t first_step_ = 0;          // the first step after it that was seen
-  double first_step_time_ = 0;
   uint64_t last_step_ = 0;
   double last_step_time_ = 0;
   uint64_t steps_trained_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 namespace contrail::launcher {
 namespace {
@@ -41,7 +42,7 @@ Watch::Watch(std::string board_path, int ranks, int expected)
 Watch::~Watch() { unlink(path_.c_str()); }
 
 const JobView& Watch::Look(double now) {
-  view_ = JobView();
+  const JobView before = std::exchange(view_, JobView());
   view_.now = now;
   bool training = true;
   for (int i = 0; i < words_; ++i) {
@@ -69,6 +70,14 @@ const JobView& Watch::Look(double now) {
   }
   view_.up = !view_.ranks.empty() && std::ssize(view_.ranks) >= expected_;
   view_.training = view_.up && training;
+  if (view_.training && !base_step_) base_step_ = view_.step;
+  view_.base_step = base_step_.value_or(0);
+  view_.first_step = before.first_step;
+  view_.first_step_time = before.first_step_time;
+  if (view_.first_step == 0 && base_step_ && view_.step > *base_step_) {
+    view_.first_step = view_.step;
+    view_.first_step_time = now;
+  }
   std::sort(view_.ranks.begin(), view_.ranks.end(),
             [](const RankView& a, const RankView& b) { return a.rank < b.rank; });
   return view_;

@@ -2,6 +2,7 @@
 // The ranks of one attempt on this node, as their progress words and the kernel show them.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct JobView {
   uint64_t committed_step = 0;  // newest checkpoint committed by this attempt
   double loss = 0;
   double samples_per_second = 0;
+  uint64_t base_step = 0;      // where the attempt began to train
+  uint64_t first_step = 0;     // the first step the attempt was seen to have trained; 0 = none yet
+  double first_step_time = 0;  // CLOCK_MONOTONIC of that look
 };
 
 class Watch {
@@ -50,7 +54,8 @@ class Watch {
   const int words_;
   const int expected_;
   std::unique_ptr<monitor::ProgressBoard> board_;
-  std::vector<Known> known_;  // by rank
+  std::vector<Known> known_;           // by rank
+  std::optional<uint64_t> base_step_;  // where the attempt began to train
   JobView view_;
 };
 
