@@ -18,15 +18,20 @@ constexpr Limits kAny{};
 constexpr Limits kPositive{.min = 0, .above_min = true};
 constexpr Limits kNotNegative{.min = 0};
 
-template <typename Access>
-KeySpec Key(const char* key, Access access, Limits limits, const char* help) {
+KeySpec Described(const char* key, Limits limits, const char* help) {
   KeySpec spec;
   spec.key = key;
   spec.help = help;
-  spec.of_config = [access](Config& c) -> Field { return &access(c); };
   spec.min = limits.min;
   spec.max = limits.max;
   spec.above_min = limits.above_min;
+  return spec;
+}
+
+template <typename Access>
+KeySpec Key(const char* key, Access access, Limits limits, const char* help) {
+  KeySpec spec = Described(key, limits, help);
+  spec.of_config = [access](Config& c) -> Field { return &access(c); };
   return spec;
 }
 
@@ -39,13 +44,8 @@ KeySpec Choice(const char* key, Access access, std::vector<std::string> choices,
 
 template <typename Access>
 KeySpec PhaseKey(const char* key, Access access, Limits limits, const char* help) {
-  KeySpec spec;
-  spec.key = key;
-  spec.help = help;
+  KeySpec spec = Described(key, limits, help);
   spec.of_phase = [access](PhaseConfig& p) -> Field { return &access(p); };
-  spec.min = limits.min;
-  spec.max = limits.max;
-  spec.above_min = limits.above_min;
   return spec;
 }
 
