@@ -1,6 +1,7 @@
 // contrail: trains CLIP models on clusters and keeps the runs alive. Links no tensor library.
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ namespace {
 int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
   const std::string& name = args.command->name;
   const std::string group = name.substr(0, name.find(' '));
+  // Workers wait with sleeping threads (worker/omp_wait.h); told before they load LibTorch, they
+  // need not start over. A user's choice wins.
+  setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   if (args.command->needs_worker) launcher::HandOver(words);
   if (name == "train") return launcher::RunTrain(args);
   if (name == "resume") return launcher::RunResume(args);
