@@ -13,6 +13,7 @@ struct ContrailCudaDevice {
   int runs_this_build;
 };
 
+// Call before anything else in the process uses a device: contexts are reset afterwards.
 // Fills at most `capacity` devices. Returns how many there are, or -1 with a text in `problem`.
 int ContrailCudaDevices(struct ContrailCudaDevice* out, int capacity, char* problem,
                         int problem_size);
