@@ -103,6 +103,8 @@ Json Details(const ckpt::StepReader& step, const ckpt::Manifest& manifest, bool 
   json["parent"] = state.parent;
   json["parameters"] = step.layout().num_elements;
   json["num_tensors"] = step.layout().tensors.size();
+  json["weights_only"] = step.weights_only();
+  json["num_buffers"] = step.buffers().size();
   json["shards"] = Json::array();
   for (const ckpt::ShardInfo& shard : manifest.shards) {
     Json ranks = Json::array();
@@ -113,6 +115,9 @@ Json Details(const ckpt::StepReader& step, const ckpt::Manifest& manifest, bool 
   json["tensors"] = Json::array();
   for (const ckpt::TensorInfo& tensor : step.layout().tensors)
     json["tensors"].push_back({{"name", tensor.name}, {"shape", tensor.shape}});
+  json["buffers"] = Json::array();
+  for (const ckpt::NamedArray& buffer : step.buffers())
+    json["buffers"].push_back({{"name", buffer.name}, {"shape", buffer.shape}});
   return json;
 }
 
@@ -138,6 +143,9 @@ int Show(const FileSystem& fs, const ParsedArgs& args) {
   if (tensors)
     for (const ckpt::TensorInfo& tensor : step->layout().tensors)
       std::printf("%s %s\n", tensor.name.c_str(), ShapeText(tensor.shape).c_str());
+  if (tensors)
+    for (const ckpt::NamedArray& buffer : step->buffers())
+      std::printf("%s %s (buffer)\n", buffer.name.c_str(), ShapeText(buffer.shape).c_str());
   return kExitDone;
 }
 

@@ -1,3 +1,4 @@
+#include "checkpoint/buffers.h"
 #include "checkpoint/format.h"
 #include "checkpoint/index.h"
 #include "checkpoint/load.h"
@@ -21,16 +22,20 @@ std::string ParentOf(const std::string& path) {
 
 // The reports, one entry per node in node order. Anything that does not fit together here never
 // touched a disk: it is a mistake of the caller.
-Manifest Assemble(const SavePlan& plan, const std::vector<std::string>& reports) {
+Manifest Assemble(const SavePlan& plan, const std::vector<std::string>& reports,
+                  const BufferFile& buffers) {
   CONTRAIL_ASSERT(reports.size() == static_cast<size_t>(plan.topology.size));
   Manifest manifest;
   manifest.state = plan.state;
   manifest.layout = plan.layout;
+  manifest.weights_only = plan.weights_only;
+  manifest.buffers = buffers;
   for (int rank = 0; rank < plan.topology.size; ++rank) {
     RankReport report = DecodeReport(reports[rank]);
     CONTRAIL_ASSERT(report.part.rank == rank);
     CONTRAIL_ASSERT(report.step == plan.state.step && report.attempt == plan.state.attempt);
     CONTRAIL_ASSERT(report.node == plan.topology.node_of_rank[rank]);
+    CONTRAIL_ASSERT(report.weights_only == plan.weights_only);
     ShardInfo* shard = nullptr;
     for (ShardInfo& other : manifest.shards)
       if (other.node == report.node) shard = &other;
@@ -97,7 +102,8 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
   std::string superseded;
   bool renamed = false;
   try {
-    Manifest manifest = Assemble(plan, reports);
+    const BuffersImage buffers = MakeBuffers(plan.state.step, plan.buffers);
+    Manifest manifest = Assemble(plan, reports, buffers.file);
     for (const ShardInfo& shard : manifest.shards) {
       const std::string path = temporary + "/" + shard.file;
       const uint64_t size = fs.FileSize(path);
@@ -111,6 +117,7 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
       return target;
     }
 
+    if (!buffers.bytes.empty()) WriteNew(fs, temporary + "/" + kBuffersName, buffers.bytes);
     const std::string index = MakeIndex(manifest);
     manifest.index_bytes = index.size();
     manifest.index_crc = Crc32c(0, index.data(), index.size());

@@ -101,9 +101,9 @@ Layout ToLayout(const Json& json) {
   return layout;
 }
 
-Json FromPart(const RankPart& part) {
+Json FromPart(const RankPart& part, int kinds) {
   Json datasets = Json::array();
-  for (int kind = 0; kind < kNumKinds; ++kind) {
+  for (int kind = 0; kind < kinds; ++kind) {
     datasets.push_back({{"kind", kKindNames[kind]},
                         {"path", DatasetPath(part.rank, kind)},
                         {"offset", part.offset[kind]},
@@ -114,27 +114,28 @@ Json FromPart(const RankPart& part) {
       {"rank", part.rank}, {"ranges", FromRanges(part.ranges)}, {"datasets", std::move(datasets)}};
 }
 
-RankPart ToPart(const Json& json) {
+RankPart ToPart(const Json& json, int kinds) {
   RankPart part;
   json.at("rank").get_to(part.rank);
   part.ranges = ToRanges(json.at("ranges"));
   int found = 0;
   for (const Json& dataset : json.at("datasets")) {
     const auto name = dataset.at("kind").get<std::string>();
-    for (int kind = 0; kind < kNumKinds; ++kind) {
+    for (int kind = 0; kind < kinds; ++kind) {
       if (name != kKindNames[kind]) continue;  // a kind of a later minor version
       dataset.at("offset").get_to(part.offset[kind]);
       dataset.at("crc32c").get_to(part.block_crcs[kind]);
       ++found;
     }
   }
-  if (found != kNumKinds) throw std::runtime_error("a rank without its three datasets");
+  if (found != kinds)
+    throw std::runtime_error("a rank without its " + std::to_string(kinds) + " datasets");
   return part;
 }
 
-Json FromShard(const ShardInfo& shard) {
+Json FromShard(const ShardInfo& shard, int kinds) {
   Json parts = Json::array();
-  for (const RankPart& part : shard.parts) parts.push_back(FromPart(part));
+  for (const RankPart& part : shard.parts) parts.push_back(FromPart(part, kinds));
   return {{"file", shard.file},
           {"node", shard.node},
           {"bytes", shard.file_bytes},
@@ -142,14 +143,37 @@ Json FromShard(const ShardInfo& shard) {
           {"ranks", std::move(parts)}};
 }
 
-ShardInfo ToShard(const Json& json) {
+ShardInfo ToShard(const Json& json, int kinds) {
   ShardInfo shard;
   json.at("file").get_to(shard.file);
   json.at("node").get_to(shard.node);
   json.at("bytes").get_to(shard.file_bytes);
   json.at("skeleton_crc32c").get_to(shard.skeleton_crc);
-  for (const Json& part : json.at("ranks")) shard.parts.push_back(ToPart(part));
+  for (const Json& part : json.at("ranks")) shard.parts.push_back(ToPart(part, kinds));
   return shard;
+}
+
+Json FromBuffers(const BufferFile& buffers) {
+  Json arrays = Json::array();
+  for (const BufferPlace& array : buffers.arrays)
+    arrays.push_back({{"name", array.name}, {"shape", array.shape}, {"offset", array.offset}});
+  return {{"file", kBuffersName},
+          {"bytes", buffers.bytes},
+          {"crc32c", buffers.crc},
+          {"arrays", std::move(arrays)}};
+}
+
+BufferFile ToBuffers(const Json& json) {
+  BufferFile buffers;
+  json.at("bytes").get_to(buffers.bytes);
+  json.at("crc32c").get_to(buffers.crc);
+  for (const Json& entry : json.at("arrays")) {
+    BufferPlace& array = buffers.arrays.emplace_back();
+    entry.at("name").get_to(array.name);
+    entry.at("shape").get_to(array.shape);
+    entry.at("offset").get_to(array.offset);
+  }
+  return buffers;
 }
 
 std::string CrcLine(std::string_view body) {
@@ -168,7 +192,8 @@ std::string EncodeReport(const RankReport& report) {
                      {"node", report.node},
                      {"bytes", report.file_bytes},
                      {"skeleton_crc32c", report.skeleton_crc},
-                     {"part", FromPart(report.part)}};
+                     {"weights_only", report.weights_only},
+                     {"part", FromPart(report.part, KindsOf(report.weights_only))}};
   return json.dump();
 }
 
@@ -181,7 +206,8 @@ RankReport DecodeReport(const std::string& text) {
     json.at("node").get_to(report.node);
     json.at("bytes").get_to(report.file_bytes);
     json.at("skeleton_crc32c").get_to(report.skeleton_crc);
-    report.part = ToPart(json.at("part"));
+    json.at("weights_only").get_to(report.weights_only);
+    report.part = ToPart(json.at("part"), KindsOf(report.weights_only));
     return report;
   } catch (const std::exception& error) {
     throw Error(ErrorKind::kBug, "E-BUG", "checkpoint report", error.what());
@@ -197,17 +223,20 @@ std::string LineageOf(const Manifest& manifest) {
   Json contents = Json::array();
   for (const RankPart* part : parts)
     contents.push_back({FromRanges(part->ranges), part->block_crcs});
-  const Json json = {{"state", FromTrainedState(manifest.state)},
-                     {"layout", FromLayout(manifest.layout)},
-                     {"block_bytes", manifest.block_bytes},
-                     {"contents", std::move(contents)}};
+  Json json = {{"state", FromTrainedState(manifest.state)},
+               {"layout", FromLayout(manifest.layout)},
+               {"block_bytes", manifest.block_bytes},
+               {"contents", std::move(contents)}};
+  // Absent where there are none, so that such steps keep the lineage they always had.
+  if (manifest.buffers.bytes > 0) json["buffers"] = FromBuffers(manifest.buffers);
   return Hex64(Fnv1a(json.dump()));
 }
 
 std::string EncodeManifest(const Manifest& manifest) {
   Json shards = Json::array();
-  for (const ShardInfo& shard : manifest.shards) shards.push_back(FromShard(shard));
-  const Json json = {
+  for (const ShardInfo& shard : manifest.shards)
+    shards.push_back(FromShard(shard, KindsOf(manifest.weights_only)));
+  Json json = {
       {"format", kFormatName},
       {"version", {kFormatMajor, kFormatMinor}},
       {"lineage", manifest.lineage},
@@ -217,6 +246,8 @@ std::string EncodeManifest(const Manifest& manifest) {
       {"shards", std::move(shards)},
       {"index",
        {{"file", kIndexName}, {"bytes", manifest.index_bytes}, {"crc32c", manifest.index_crc}}}};
+  if (manifest.weights_only) json["weights_only"] = true;
+  if (manifest.buffers.bytes > 0) json["buffers"] = FromBuffers(manifest.buffers);
   const std::string body = json.dump() + "\n";
   return body + CrcLine(body);
 }
@@ -246,7 +277,10 @@ Manifest DecodeManifest(const std::string& text, const std::string& where) {
     manifest.state = ToState(json.at("state"));
     manifest.layout = ToLayout(json.at("layout"));
     json.at("block_bytes").get_to(manifest.block_bytes);
-    for (const Json& shard : json.at("shards")) manifest.shards.push_back(ToShard(shard));
+    manifest.weights_only = json.value("weights_only", false);
+    for (const Json& shard : json.at("shards"))
+      manifest.shards.push_back(ToShard(shard, KindsOf(manifest.weights_only)));
+    if (json.contains("buffers")) manifest.buffers = ToBuffers(json["buffers"]);
     json.at("index").at("bytes").get_to(manifest.index_bytes);
     json.at("index").at("crc32c").get_to(manifest.index_crc);
   } catch (const Error&) {

@@ -17,13 +17,17 @@ namespace contrail::ckpt {
 
 inline constexpr const char* kFormatName = "contrail-checkpoint";
 inline constexpr int kFormatMajor = 1;            // raised where old readers would misread
-inline constexpr int kFormatMinor = 0;            // raised where they only miss something
+inline constexpr int kFormatMinor = 1;            // raised where they only miss something
 inline constexpr uint64_t kBlockBytes = 4 << 20;  // one CRC-32C each
 inline constexpr uint64_t kAlignment = 4096;
 inline constexpr const char* kCommitName = "COMMIT";
 inline constexpr const char* kIndexName = "index.h5";
+inline constexpr const char* kBuffersName = "buffers.h5";
 
-// One rank's part of a shard.
+// How many of kKindNames a step holds.
+constexpr int KindsOf(bool weights_only) { return weights_only ? 1 : kNumKinds; }
+
+// One rank's part of a shard. Kinds that the step does not hold have no checksums.
 struct RankPart {
   int rank = 0;
   std::vector<Range> ranges;
@@ -38,14 +42,29 @@ struct ShardInfo {
   uint64_t file_bytes = 0;
   uint32_t skeleton_crc = 0;  // of all bytes that are no payload
   std::vector<RankPart> parts;
-  std::vector<Extent> Payload() const;
+  std::vector<Extent> Payload(int kinds) const;
+};
+
+// buffers.h5: running statistics, in a file of their own because no rank owns a part of them.
+struct BufferPlace {
+  std::string name;
+  std::vector<int64_t> shape;
+  uint64_t offset = 0;  // of the first byte in the file; fp32, without a gap
+  uint64_t elements() const;
+};
+struct BufferFile {
+  uint64_t bytes = 0;  // 0: the model has none, there is no file
+  uint32_t crc = 0;    // of the whole file
+  std::vector<BufferPlace> arrays;
 };
 
 struct Manifest {
   RunState state;
   Layout layout;
   uint64_t block_bytes = kBlockBytes;
+  bool weights_only = false;
   std::vector<ShardInfo> shards;
+  BufferFile buffers;
   uint64_t index_bytes = 0;
   uint32_t index_crc = 0;
   std::string lineage;
@@ -58,6 +77,7 @@ struct RankReport {
   int node = 0;
   uint64_t file_bytes = 0;
   uint32_t skeleton_crc = 0;  // every rank of the node has the same
+  bool weights_only = false;
   RankPart part;
 };
 

@@ -86,6 +86,20 @@ void MakeTensor(hid_t group, const TensorInfo& tensor, int kind, const std::vect
                 H5Dclose, "make a tensor");
 }
 
+// The array of buffers.h5, whole.
+void MakeBuffer(hid_t group, const BufferPlace& array) {
+  const Hid create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make properties");
+  CheckHdf5(H5Pset_obj_track_times(create, false), "leave time stamps out");
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  CheckHdf5(H5Pset_fill_value(create, H5T_NATIVE_FLOAT, &nan), "set the fill value");
+  const Hid space = MakeSpace(array.shape);
+  CheckHdf5(H5Pset_virtual(create, space, kBuffersName, ("/" + array.name).c_str(), space),
+            "map an array");
+  const Hid set(H5Dcreate2(group, array.name.c_str(), H5T_IEEE_F32LE, space, H5P_DEFAULT, create,
+                           H5P_DEFAULT),
+                H5Dclose, "make an array");
+}
+
 void PutState(hid_t root, const Manifest& manifest) {
   const RunState& state = manifest.state;
   PutAttribute(root, "format", std::string(kFormatName));
@@ -115,11 +129,16 @@ std::string MakeIndex(const Manifest& manifest) {
   {
     const Hid root(H5Gopen2(image.file(), "/", H5P_DEFAULT), H5Gclose, "open the root");
     PutState(root, manifest);
-    for (int kind = 0; kind < kNumKinds; ++kind) {
+    for (int kind = 0; kind < KindsOf(manifest.weights_only); ++kind) {
       const Hid group(H5Gcreate2(root, kKindNames[kind], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
                       H5Gclose, "make a group");
       for (const TensorInfo& tensor : manifest.layout.tensors)
         MakeTensor(group, tensor, kind, pieces);
+    }
+    if (!manifest.buffers.arrays.empty()) {
+      const Hid group(H5Gcreate2(root, "buffer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose,
+                      "make a group");
+      for (const BufferPlace& array : manifest.buffers.arrays) MakeBuffer(group, array);
     }
   }
   image.Finish();

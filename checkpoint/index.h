@@ -1,8 +1,8 @@
 #pragma once
 // index.h5: the whole step as one HDF5 file for people. Every tensor is a virtual dataset under its
-// state-dict name, in groups weight/, exp_avg/ and exp_avg_sq/, whole and N-dimensional, mapped to
-// the pieces in the shards beside it. Contrail itself never reads it: HDF5 returns fill values
-// (here NaN) without an error where a shard is missing.
+// state-dict name, in groups weight/, exp_avg/, exp_avg_sq/ and buffer/, whole and N-dimensional,
+// mapped to the pieces in the shards and in buffers.h5 beside it. Contrail itself never reads it:
+// HDF5 returns fill values (here NaN) without an error where a shard is missing.
 
 #include <cstdint>
 #include <string>

@@ -21,6 +21,19 @@ struct Segment {
   uint64_t at = 0;  // first element inside the rank's datasets
 };
 
+// `bytes` has the size and checksum that COMMIT says.
+std::vector<NamedArray> ParseBuffers(const BufferFile& file, const std::string& bytes) {
+  std::vector<NamedArray> arrays;
+  for (const BufferPlace& place : file.arrays) {
+    NamedArray& array = arrays.emplace_back();
+    array.name = place.name;
+    array.shape = place.shape;
+    array.data.resize(place.elements());
+    std::memcpy(array.data.data(), bytes.data() + place.offset, array.data.size() * sizeof(float));
+  }
+  return arrays;
+}
+
 class Reader : public StepReader {
  public:
   Reader(const FileSystem& fs, std::string dir) : fs_(fs), dir_(std::move(dir)) {
@@ -30,6 +43,10 @@ class Reader : public StepReader {
       CheckFile(manifest_.shards[s].file, manifest_.shards[s].file_bytes);
       AddShard(s);
     }
+    if (manifest_.buffers.bytes > 0) {
+      buffers_ = ParseBuffers(manifest_.buffers, ReadWhole(kBuffersName, manifest_.buffers.bytes,
+                                                           manifest_.buffers.crc));
+    }
     std::sort(segments_.begin(), segments_.end(),
               [](const Segment& a, const Segment& b) { return a.range.begin < b.range.begin; });
   }
@@ -38,15 +55,21 @@ class Reader : public StepReader {
   const RunState& state() const override { return manifest_.state; }
   const Layout& layout() const override { return manifest_.layout; }
   const std::string& lineage() const override { return manifest_.lineage; }
+  const std::vector<NamedArray>& buffers() const override { return buffers_; }
+  bool weights_only() const override { return manifest_.weights_only; }
 
   uint64_t bytes() const override {
-    uint64_t sum = manifest_.index_bytes;
+    uint64_t sum = manifest_.index_bytes + manifest_.buffers.bytes;
     for (const ShardInfo& shard : manifest_.shards) sum += shard.file_bytes;
     return sum;
   }
 
   void Read(int kind, Range range, float* out) const override {
     CONTRAIL_ASSERT(kind >= 0 && kind < kNumKinds);
+    if (kind >= kinds())
+      throw UserError("E-CKPT-WEIGHTS-ONLY", dir_,
+                      std::string("holds weights only, no ") + kKindNames[kind],
+                      "it cannot be resumed; start a run from it with model.init");
     CONTRAIL_ASSERT(range.begin <= range.end && range.end <= manifest_.layout.num_elements);
     auto segment = std::upper_bound(
         segments_.begin(), segments_.end(), range.begin,
@@ -65,20 +88,19 @@ class Reader : public StepReader {
     for (size_t s = 0; s < manifest_.shards.size(); ++s) {
       for (size_t p = 0; p < manifest_.shards[s].parts.size(); ++p) {
         const uint64_t elements = manifest_.shards[s].parts[p].elements();
-        for (int kind = 0; kind < kNumKinds; ++kind)
+        for (int kind = 0; kind < kinds(); ++kind)
           for (uint64_t at = 0; at < elements; at += block.size())
             ReadStretch({{}, s, p, 0}, kind, at, std::min(block.size(), elements - at),
                         block.data());
       }
       VerifySkeleton(manifest_.shards[s]);
     }
-    CheckFile(kIndexName, manifest_.index_bytes);
-    const std::string index = fs_.ReadAll(dir_ + "/" + kIndexName);
-    if (Crc32c(0, index.data(), index.size()) != manifest_.index_crc)
-      Corrupt(kIndexName, "is damaged: its checksum differs");
+    ReadWhole(kIndexName, manifest_.index_bytes, manifest_.index_crc);
   }
 
  private:
+  int kinds() const { return KindsOf(manifest_.weights_only); }
+
   [[noreturn]] void Corrupt(const std::string& file, const std::string& what) const {
     throw EnvironmentError("E-CKPT-CORRUPT", dir_ + "/" + file, what, kUseOlder);
   }
@@ -90,6 +112,14 @@ class Reader : public StepReader {
     if (size != bytes)
       Corrupt(file,
               "has " + std::to_string(size) + " bytes where COMMIT says " + std::to_string(bytes));
+  }
+
+  std::string ReadWhole(const std::string& file, uint64_t size, uint32_t crc) const {
+    CheckFile(file, size);
+    std::string bytes = fs_.ReadAll(dir_ + "/" + file);
+    if (bytes.size() != size || Crc32c(0, bytes.data(), bytes.size()) != crc)
+      Corrupt(file, "is damaged: its checksum differs");
+    return bytes;
   }
 
   void AddShard(size_t s) {
@@ -152,7 +182,7 @@ class Reader : public StepReader {
   void VerifySkeleton(const ShardInfo& shard) const {
     uint32_t crc = 0;
     std::string bytes;
-    for (const Extent& gap : Gaps(shard.Payload(), shard.file_bytes)) {
+    for (const Extent& gap : Gaps(shard.Payload(kinds()), shard.file_bytes)) {
       bytes.resize(gap.end - gap.begin);
       Fetch(shard, bytes.data(), bytes.size(), gap.begin);
       crc = Crc32c(crc, bytes.data(), bytes.size());
@@ -164,6 +194,7 @@ class Reader : public StepReader {
   const FileSystem& fs_;
   const std::string dir_;
   Manifest manifest_;
+  std::vector<NamedArray> buffers_;
   std::vector<Segment> segments_;  // ascending, gap-free
   // [shard][part][kind][block]: checked once, then trusted.
   mutable std::vector<std::vector<std::array<std::vector<std::atomic<bool>>, kNumKinds>>> verified_;

@@ -27,21 +27,26 @@ class StepReader {
  public:
   // `dir`: a step directory, or a run directory / checkpoints directory (its newest step).
   // Throws UserError E-CKPT-MISSING, E-CKPT-UNCOMMITTED, EnvironmentError E-CKPT-CORRUPT
-  // (missing or resized shard, bad COMMIT; names the file).
+  // (missing or resized shard, damaged buffers.h5, bad COMMIT; names the file).
   static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir);
   virtual ~StepReader() = default;
   virtual const std::string& dir() const = 0;
   virtual const RunState& state() const = 0;
   virtual const Layout& layout() const = 0;
   virtual const std::string& lineage() const = 0;  // hash of the committed contents
+  // Running statistics, checksum verified when the step was opened; {} for models without.
+  virtual const std::vector<NamedArray>& buffers() const = 0;
+  // Only kind 0 can be read: an imported model, not a place to resume from.
+  virtual bool weights_only() const = 0;
   // Elements [range.begin, range.end) of kind k into out; the checksum of every touched block is
-  // verified (E-CKPT-CORRUPT names file, dataset and block).
+  // verified (E-CKPT-CORRUPT names file, dataset and block). UserError E-CKPT-WEIGHTS-ONLY where
+  // the step does not hold the kind.
   virtual void Read(int kind, Range range, float* out) const = 0;
   virtual uint64_t bytes() const = 0;
 };
 
-// Reads every byte (payload, HDF5 structures, index.h5) and checks every checksum. Throws the first
-// problem.
+// Reads every byte (payload, HDF5 structures, buffers.h5, index.h5) and checks every checksum.
+// Throws the first problem.
 void VerifyStep(const FileSystem& fs, const std::string& dir);
 
 // The newest step that can be used: `dir` as in StepReader::Open. A damaged step is passed over

@@ -46,7 +46,7 @@ std::string CheckCover(const Manifest& manifest) {
   return "";
 }
 
-std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes) {
+std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes, int kinds) {
   // A name with a slash could lead out of the step directory.
   if (shard.file.empty() || shard.file.find('/') != std::string::npos)
     return "a shard has an ill-formed name";
@@ -54,7 +54,7 @@ std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes) {
   for (const RankPart& part : shard.parts) {
     const uint64_t bytes = part.elements() * sizeof(float);
     const uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
-    for (int kind = 0; kind < kNumKinds; ++kind) {
+    for (int kind = 0; kind < kinds; ++kind) {
       const std::string name = shard.file + DatasetPath(part.rank, kind);
       if (part.block_crcs[kind].size() != blocks) return name + " has too few or many checksums";
       if (bytes > shard.file_bytes || part.offset[kind] > shard.file_bytes - bytes)
@@ -64,16 +64,38 @@ std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes) {
   return "";
 }
 
+std::string CheckBuffers(const BufferFile& buffers) {
+  for (const BufferPlace& array : buffers.arrays) {
+    uint64_t bytes = sizeof(float);
+    for (const int64_t size : array.shape) {
+      if (size < 0 || static_cast<uint64_t>(size) > buffers.bytes)
+        return "array '" + array.name + "' has an impossible shape";
+      bytes *= static_cast<uint64_t>(size);
+      if (bytes > buffers.bytes) break;
+    }
+    if (bytes > buffers.bytes || array.offset > buffers.bytes - bytes)
+      return "array '" + array.name + "' lies outside " + kBuffersName;
+  }
+  return "";
+}
+
 }  // namespace
 
-std::vector<Extent> ShardInfo::Payload() const {
+std::vector<Extent> ShardInfo::Payload(int kinds) const {
   std::vector<Extent> payload;
   for (const RankPart& part : parts) {
     const uint64_t bytes = part.elements() * sizeof(float);
     if (bytes == 0) continue;
-    for (const uint64_t begin : part.offset) payload.push_back({begin, begin + bytes});
+    for (int kind = 0; kind < kinds; ++kind)
+      payload.push_back({part.offset[kind], part.offset[kind] + bytes});
   }
   return payload;
+}
+
+uint64_t BufferPlace::elements() const {
+  uint64_t product = 1;
+  for (const int64_t size : shape) product *= static_cast<uint64_t>(size);
+  return product;
 }
 
 std::string CheckManifest(const Manifest& manifest) {
@@ -82,9 +104,11 @@ std::string CheckManifest(const Manifest& manifest) {
     return "block_bytes is out of range";
   if (std::string wrong = CheckLayout(manifest.layout); !wrong.empty()) return wrong;
   if (std::string wrong = CheckCover(manifest); !wrong.empty()) return wrong;
+  const int kinds = KindsOf(manifest.weights_only);
   for (const ShardInfo& shard : manifest.shards)
-    if (std::string wrong = CheckShard(shard, manifest.block_bytes); !wrong.empty()) return wrong;
-  return "";
+    if (std::string wrong = CheckShard(shard, manifest.block_bytes, kinds); !wrong.empty())
+      return wrong;
+  return CheckBuffers(manifest.buffers);
 }
 
 }  // namespace contrail::ckpt

@@ -48,7 +48,8 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
   const std::vector<RankRanges> ranks = RanksOfNode(plan, node);
   const auto me = std::find_if(ranks.begin(), ranks.end(),
                                [rank](const RankRanges& part) { return part.rank == rank; });
-  const Skeleton skeleton = MakeSkeleton(plan.state.step, node, ranks);
+  const int kinds = KindsOf(plan.weights_only);
+  const Skeleton skeleton = MakeSkeleton(plan.state.step, node, ranks, kinds);
   const auto& offsets = skeleton.offsets[me - ranks.begin()];
 
   const std::string dir =
@@ -59,13 +60,13 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
     for (const SkeletonPiece& piece : skeleton.pieces)
       file->PWrite(piece.bytes.data(), piece.bytes.size(), piece.offset);
   RankPart part{rank, snapshot.ranges, offsets, {}};
-  for (int kind = 0; kind < kNumKinds; ++kind)
+  for (int kind = 0; kind < kinds; ++kind)
     part.block_crcs[kind] = WriteBlocks(*file, snapshot.data[kind], offsets[kind]);
   file->Sync();
   file->Close();
   fs.SyncDir(dir);
-  return {plan.state.step,     plan.state.attempt, node,
-          skeleton.file_bytes, skeleton.crc,       std::move(part)};
+  return {plan.state.step, plan.state.attempt, node,           skeleton.file_bytes,
+          skeleton.crc,    plan.weights_only,  std::move(part)};
 }
 
 }  // namespace
@@ -78,9 +79,11 @@ struct SaveJob::Impl {
     CONTRAIL_ASSERT(topology.node_of_rank.size() == static_cast<size_t>(topology.size));
     CONTRAIL_ASSERT(plan.ranges_of_rank.size() == static_cast<size_t>(topology.size));
     CONTRAIL_ASSERT(SameRanges(snapshot.ranges, plan.ranges_of_rank[topology.rank]));
-    for (const auto& data : snapshot.data) {
-      CONTRAIL_ASSERT(data.size() == NumElements(snapshot.ranges));
-      bytes += data.size() * sizeof(float);
+    for (int kind = 0; kind < kNumKinds; ++kind) {
+      const size_t elements = snapshot.data[kind].size();
+      CONTRAIL_ASSERT(elements ==
+                      (kind < KindsOf(plan.weights_only) ? NumElements(snapshot.ranges) : 0));
+      bytes += elements * sizeof(float);
     }
     thread = std::thread([this] { Run(); });
   }

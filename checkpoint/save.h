@@ -4,11 +4,11 @@
 //   every rank:  SaveJob job(...)          snapshot is owned by the job, training goes on
 //                while (!job.finished()) train...
 //                report = job.Report()     rethrows the writer's error
-//   root:        CommitStep(reports)       index.h5, COMMIT, renames, fsyncs
+//   root:        CommitStep(reports)       buffers.h5, index.h5, COMMIT, renames, fsyncs
 //
 // Order of commit (docs/checkpoint-format.md): payload -> fsync -> close -> fsync(dir) on each
-// node, report, then index.h5, COMMIT.tmp -> fsync -> rename -> fsync(dir) -> rename the step
-// directory -> fsync(parent).
+// node, report, then buffers.h5, index.h5, COMMIT.tmp -> fsync -> rename -> fsync(dir) -> rename
+// the step directory -> fsync(parent).
 
 #include <memory>
 #include <string>
@@ -19,7 +19,8 @@
 
 namespace contrail::ckpt {
 
-// One rank's copy of its own ranges: data[k] is the concatenation of `ranges` for kind k.
+// One rank's copy of its own ranges: data[k] is the concatenation of `ranges` for kind k. Of a
+// weights-only plan, data[0] alone.
 struct Snapshot {
   std::vector<Range> ranges;
   std::array<std::vector<float>, kNumKinds> data;
@@ -31,6 +32,11 @@ struct SavePlan {
   Layout layout;
   Topology topology;
   std::vector<std::vector<Range>> ranges_of_rank;  // what every rank owns, rank order
+  // The model's arrays that are no parameters. Wanted on the root only, whose CommitStep writes
+  // them; running statistics are the mean over the ranks.
+  std::vector<NamedArray> buffers;
+  // An imported model: no moments. A run cannot resume from it, model.init can.
+  bool weights_only = false;
   // Which try at this step within this attempt: bytes of a failed save are never written over, a
   // new try has a new temporary directory. The same on every rank.
   uint64_t retry = 0;

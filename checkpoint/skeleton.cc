@@ -45,7 +45,7 @@ void MakeRanges(hid_t group, const std::vector<Range>& ranges) {
 
 }  // namespace
 
-Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks) {
+Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks, int kinds) {
   Skeleton skeleton;
   std::vector<Extent> payload;
   // Room for all of HDF5's structures in front, so that the payload follows in one stretch.
@@ -63,7 +63,7 @@ Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ra
       MakeRanges(group, part.ranges);
       const uint64_t elements = NumElements(part.ranges);
       auto& offsets = skeleton.offsets.emplace_back();
-      for (int kind = 0; kind < kNumKinds; ++kind) {
+      for (int kind = 0; kind < kinds; ++kind) {
         offsets[kind] = MakePayload(group, kind, elements);
         if (elements > 0)
           payload.push_back({offsets[kind], offsets[kind] + elements * sizeof(float)});

@@ -1,12 +1,12 @@
 #pragma once
 // The HDF5 layout of one node's shard, without its payload.
 //
-// One shard holds, for every rank of the node, a group /rank_00003 with three 1-D fp32 datasets
-// (weight, exp_avg, exp_avg_sq: the concatenation of the rank's ranges) and `ranges`, uint64
-// [n, 2]. The datasets are contiguous, allocated early and never filled, so their file offsets are
-// known and the payload can be written by pwrite from any rank (research: HDF5 1.10.8 neither syncs
-// nor survives a full disk). Every rank of a node calls this with the same arguments and gets the
-// same bytes.
+// One shard holds, for every rank of the node, a group /rank_00003 with 1-D fp32 datasets (weight,
+// exp_avg, exp_avg_sq, or weight alone: the concatenation of the rank's ranges) and `ranges`,
+// uint64 [n, 2]. The datasets are contiguous, allocated early and never filled, so their file
+// offsets are known and the payload can be written by pwrite from any rank (research: HDF5 1.10.8
+// neither syncs nor survives a full disk). Every rank of a node calls this with the same arguments
+// and gets the same bytes.
 
 #include <cstdint>
 #include <string>
@@ -33,14 +33,17 @@ struct SkeletonPiece {
 
 struct Skeleton {
   uint64_t file_bytes = 0;
-  // offsets[i][k]: first byte of rank i's (order of the call) dataset k; 0 where it is empty.
+  // offsets[i][k]: first byte of rank i's (order of the call) dataset k; 0 where it is empty
+  // or of a kind that the step does not hold.
   std::vector<std::array<uint64_t, kNumKinds>> offsets;
   std::vector<SkeletonPiece> pieces;  // everything that is not payload, ascending
   uint32_t crc = 0;                   // CRC-32C of the pieces, concatenated
 };
 
-// Throws EnvironmentError E-CKPT-HDF5. Thread-safe (one thread at a time inside HDF5).
-Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks);
+// The first `kinds` of kKindNames. Throws EnvironmentError E-CKPT-HDF5. Thread-safe (one thread at
+// a time inside HDF5).
+Skeleton MakeSkeleton(uint64_t step, int node, const std::vector<RankRanges>& ranks,
+                      int kinds = kNumKinds);
 
 uint64_t NumElements(const std::vector<Range>& ranges);
 

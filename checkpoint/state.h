@@ -8,7 +8,7 @@
 
 namespace contrail::ckpt {
 
-// The three fp32 arrays of every parameter.
+// The three fp32 arrays of every parameter. A weights-only step (an imported model) has the first.
 inline constexpr int kNumKinds = 3;
 inline constexpr std::array<const char*, kNumKinds> kKindNames = {"weight", "exp_avg",
                                                                   "exp_avg_sq"};
@@ -24,6 +24,13 @@ struct TensorInfo {
 struct Layout {
   std::vector<TensorInfo> tensors;  // ascending, gap-free
   uint64_t num_elements = 0;
+};
+
+// An array of a model that is no parameter: a running mean or variance of batch norm.
+struct NamedArray {
+  std::string name;  // state-dict name
+  std::vector<int64_t> shape;
+  std::vector<float> data;  // row-major
 };
 
 struct Range {  // [begin, end) elements of the flat space

@@ -80,12 +80,16 @@ TEST_F(CheckpointCommand, Show) {
   EXPECT_EQ(Json()["dir"], dir);
   EXPECT_EQ(Json()["parameters"], world.layout.num_elements);
   EXPECT_EQ(Json()["tensors"].size(), world.layout.tensors.size());
+  EXPECT_EQ(Json()["buffers"].size(), world.buffers.size());
+  EXPECT_EQ(Json()["buffers"][2]["shape"], nlohmann::json({2, 3}));
+  EXPECT_EQ(Json()["weights_only"], false);
   EXPECT_EQ(Json()["shards"].size(), 2u);
   EXPECT_EQ(Json()["shards"][1]["ranks"], nlohmann::json({2, 3}));
   EXPECT_THAT(err, IsEmpty());
   EXPECT_EQ(Run({"show", dir, "--tensors"}), 0);
   EXPECT_THAT(out, HasSubstr(world.layout.tensors.back().name));
   EXPECT_THAT(out, HasSubstr("shard_00001.h5"));
+  EXPECT_THAT(out, HasSubstr("visual.norm.0.running_mean [5] (buffer)"));
   EXPECT_EQ(Run({"show", scratch.path()}), 2);
 }
 

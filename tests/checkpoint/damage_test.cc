@@ -121,6 +121,23 @@ TEST_F(Damage, FlippedPayloadNamesFileDatasetAndBlock) {
   ExpectFallback("block 0");
 }
 
+TEST_F(Damage, BuffersAreCheckedWhenTheStepIsOpened) {
+  const std::string path = std::string(kNewest) + "/buffers.h5";
+  const Manifest manifest = DecodeManifest(fs.ReadAll(std::string(kNewest) + "/COMMIT"), "COMMIT");
+  for (const uint64_t byte : {manifest.buffers.arrays[1].offset, uint64_t{0}}) {
+    FlipBit(fs, path, byte);
+    EXPECT_THAT(ErrorOf([&] { StepReader::Open(fs, kNewest); }, "E-CKPT-CORRUPT"),
+                HasSubstr("buffers.h5: is damaged"));
+    ExpectFallback("buffers.h5", false);
+    FlipBit(fs, path, byte);
+  }
+  const std::string bytes = fs.ReadAll(path);
+  Overwrite(fs, path, bytes.substr(1));
+  ExpectFallback("buffers.h5: has " + std::to_string(bytes.size() - 1) + " bytes", false);
+  fs.RemoveFile(path);
+  ExpectFallback("buffers.h5: is missing", false);
+}
+
 TEST_F(Damage, CommitTornAtAnyByteIsNoCheckpoint) {
   const std::string path = std::string(kNewest) + "/COMMIT";
   const std::string text = fs.ReadAll(path);

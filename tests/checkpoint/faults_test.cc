@@ -35,6 +35,7 @@ void SaveOrAbandon(FileSystem& fs, const World& world, const std::string& dir, u
     AbandonStep(fs, plan);
     throw;
   }
+  plan.buffers = BuffersOf(world, step);  // the root's
   CommitStep(fs, plan, reports);
 }
 

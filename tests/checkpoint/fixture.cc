@@ -71,6 +71,7 @@ World MakeWorld(uint64_t seed, uint64_t elements, int ranks, int nodes) {
   world.layout = RandomLayout(seed, elements);
   world.ranges = RandomRanges(seed + 1, world.layout.num_elements, ranks);
   world.node_of_rank = NodesOf(ranks, nodes);
+  world.buffers = {{5}, {}, {2, 3}};
   return world;
 }
 
@@ -98,7 +99,22 @@ SavePlan PlanOf(const World& world, const std::string& checkpoints_dir, uint64_t
   plan.layout = world.layout;
   plan.topology = {rank, world.ranks(), world.node_of_rank};
   plan.ranges_of_rank = world.ranges;
+  if (rank == 0) plan.buffers = BuffersOf(world, step);
   return plan;
+}
+
+std::vector<NamedArray> BuffersOf(const World& world, uint64_t step) {
+  std::vector<NamedArray> buffers;
+  uint64_t element = 0;
+  for (const auto& shape : world.buffers) {
+    NamedArray& buffer = buffers.emplace_back();
+    buffer.name = "visual.norm." + std::to_string(buffers.size() - 1) + ".running_mean";
+    buffer.shape = shape;
+    int64_t size = 1;
+    for (const int64_t extent : shape) size *= extent;
+    while (size-- > 0) buffer.data.push_back(ValueOf(world.KeyOf(step), kNumKinds, element++));
+  }
+  return buffers;
 }
 
 Snapshot SnapshotOf(const World& world, uint64_t step, int rank) {
@@ -125,6 +141,12 @@ std::string SaveStep(FileSystem& fs, const World& world, const std::string& chec
 }
 
 bool ReadsBackAs(const StepReader& reader, uint64_t key, int readers) {
+  uint64_t at = 0;
+  for (const NamedArray& buffer : reader.buffers())
+    for (const float value : buffer.data) {
+      const float expected = ValueOf(key, kNumKinds, at++);
+      if (std::memcmp(&value, &expected, sizeof expected) != 0) return false;
+    }
   const uint64_t elements = reader.layout().num_elements;
   for (int r = 0; r < readers; ++r) {
     const Range slice = {elements * r / readers, elements * (r + 1) / readers};

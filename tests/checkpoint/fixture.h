@@ -39,22 +39,26 @@ struct World {
   Layout layout;
   std::vector<std::vector<Range>> ranges;
   std::vector<int> node_of_rank;
-  uint64_t salt = 0;  // another salt trains to other values
+  std::vector<std::vector<int64_t>> buffers;  // shapes
+  uint64_t salt = 0;                          // another salt trains to other values
   uint64_t KeyOf(uint64_t step) const { return step + 1000003 * salt; }
   int ranks() const { return static_cast<int>(ranges.size()); }
 };
+// With three buffers.
 World MakeWorld(uint64_t seed, uint64_t elements, int ranks, int nodes);
 
 RunState StateOf(uint64_t step, const World& world);
 SavePlan PlanOf(const World& world, const std::string& checkpoints_dir, uint64_t step, int rank);
 Snapshot SnapshotOf(const World& world, uint64_t step, int rank);
 
+std::vector<NamedArray> BuffersOf(const World& world, uint64_t step);
+
 // Saves and commits one step, all ranks at once. Returns the step directory.
 std::string SaveStep(FileSystem& fs, const World& world, const std::string& checkpoints_dir,
                      uint64_t step, uint64_t attempt = 0);
 
 // Reads everything as `readers` ranks would, each its own contiguous slice. Returns whether every
-// element of every kind is ValueOf(key, ...).
+// element of every kind, and of the buffers, is ValueOf(key, ...).
 bool ReadsBackAs(const StepReader& reader, uint64_t key, int readers);
 
 }  // namespace contrail::ckpt

@@ -28,6 +28,7 @@ Manifest Example() {
   shard.skeleton_crc = 0xffffffff;
   shard.parts = {{0, {{4, 7}, {0, 4}}, {4096, 5000, 6000}, {{{1u}, {2u}, {3u}}}}};
   manifest.shards = {shard};
+  manifest.buffers = {3000, 77, {{"bn.running_mean", {4}, 2048}}};
   manifest.lineage = LineageOf(manifest);
   return manifest;
 }
@@ -75,6 +76,17 @@ TEST(Format, UnknownFieldsAndMinorVersionsAreIgnored) {
       }),
       "x/COMMIT");
   EXPECT_EQ(LineageOf(read), Example().lineage);
+}
+
+TEST(Format, WhatMinorVersionZeroDidNotHaveIsAbsent) {
+  const Manifest read = DecodeManifest(Edited([](nlohmann::json& json) {
+                                         json["version"][1] = 0;
+                                         json.erase("buffers");
+                                       }),
+                                       "x/COMMIT");
+  EXPECT_EQ(read.buffers.bytes, 0u);
+  EXPECT_TRUE(read.buffers.arrays.empty());
+  EXPECT_FALSE(read.weights_only);
 }
 
 TEST(Format, UnknownMajorVersionIsRefusedButListedAsAStep) {
@@ -127,13 +139,28 @@ TEST(Format, UnsoundManifestsAreRefused) {
          j["shards"][0]["ranks"][0]["datasets"][0]["crc32c"] = {1, 2};
        },
        "checksums"},
-      {[](auto& j) { j["shards"][0]["ranks"][0]["datasets"].erase(1); }, "three datasets"},
+      {[](auto& j) { j["shards"][0]["ranks"][0]["datasets"].erase(1); }, "3 datasets"},
       {[](auto& j) {
          j["shards"].push_back(j["shards"][0]);
          j["shards"][1]["ranks"].clear();
        },
        "holds no rank"},
       {[](auto& j) { j["block_bytes"] = 0; }, "block_bytes"},
+      {[](auto& j) {
+         j["weights_only"] = true;
+         j["shards"][0]["ranks"][0]["datasets"].erase(0);
+       },
+       "1 datasets"},
+      {[](auto& j) { j["buffers"]["arrays"][0]["offset"] = 2990; }, "outside buffers.h5"},
+      {[](auto& j) { j["buffers"]["arrays"][0]["offset"] = ~0ull; }, "outside buffers.h5"},
+      {[](auto& j) {
+         j["buffers"]["arrays"][0]["shape"] = {1ll << 62, 4};
+       },
+       "impossible shape"},
+      {[](auto& j) {
+         j["buffers"]["arrays"][0]["shape"] = {2000, 2000, 2000};
+       },
+       "outside buffers.h5"},
       {[](auto& j) { j["block_bytes"] = 6; }, "block_bytes"},
   };
   for (const auto& [edit, text] : cases)
@@ -172,6 +199,8 @@ TEST(Format, LineageIsAboutWhatWasTrained) {
       [](Manifest& m) { m.state.loss += 1e-12; },
       [](Manifest& m) { m.layout.tensors[0].name = "c"; },
       [](Manifest& m) { m.shards[0].parts[0].block_crcs[2][0]++; },
+      [](Manifest& m) { m.buffers.crc++; },
+      [](Manifest& m) { m.buffers.arrays[0].name = "x"; },
   };
   for (size_t i = 0; i < changes.size(); ++i) {
     Manifest changed = manifest;

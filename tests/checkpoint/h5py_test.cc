@@ -24,6 +24,9 @@ void WriteExpected(const std::string& path, const World& world, uint64_t step) {
       const float value = ValueOf(step, kind, element);
       file.write(reinterpret_cast<const char*>(&value), sizeof value);
     }
+  for (const NamedArray& buffer : BuffersOf(world, step))
+    file.write(reinterpret_cast<const char*>(buffer.data.data()),
+               static_cast<std::streamsize>(buffer.data.size() * sizeof(float)));
 }
 
 TEST(H5py, ReadsIndexAndShards) {

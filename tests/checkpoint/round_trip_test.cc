@@ -28,8 +28,8 @@ TEST(RoundTrip, AnyRankCountReadsWhatAnyOtherWrote) {
       }
       VerifyStep(PosixFileSystem(), dir);
       EXPECT_EQ(PosixFileSystem().List(scratch.path() + "/ckpt").size(), 1u);
-      // One shard a node, and nothing else.
-      EXPECT_EQ(PosixFileSystem().List(dir).size(), static_cast<size_t>(nodes) + 2);
+      // One shard a node, buffers.h5, index.h5 and COMMIT, and nothing else.
+      EXPECT_EQ(PosixFileSystem().List(dir).size(), static_cast<size_t>(nodes) + 3);
     }
   }
 }
@@ -55,6 +55,60 @@ TEST(RoundTrip, TensorsOfSeveralBlocksAndOddEnds) {
       ASSERT_EQ(values[j], ValueOf(3, i % kNumKinds, begin + j));
   }
   EXPECT_TRUE(ReadsBackAs(*reader, 3, 2));
+}
+
+TEST(RoundTrip, BuffersKeepNamesShapesAndBits) {
+  ScratchDir scratch;
+  World world = MakeWorld(4, 300, 3, 2);
+  const std::string dir = SaveStep(PosixFileSystem(), world, scratch.path(), 8);
+  const auto reader = StepReader::Open(PosixFileSystem(), dir);
+  const std::vector<NamedArray> expected = BuffersOf(world, 8);
+  ASSERT_EQ(reader->buffers().size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(reader->buffers()[i].name, expected[i].name);
+    EXPECT_EQ(reader->buffers()[i].shape, expected[i].shape);
+    EXPECT_EQ(reader->buffers()[i].data, expected[i].data);
+  }
+  EXPECT_FALSE(reader->weights_only());
+  // A model without any has no such file.
+  world.buffers.clear();
+  const std::string plain = SaveStep(PosixFileSystem(), world, scratch.path(), 9);
+  EXPECT_FALSE(PosixFileSystem().Exists(plain + "/buffers.h5"));
+  EXPECT_TRUE(StepReader::Open(PosixFileSystem(), plain)->buffers().empty());
+  VerifyStep(PosixFileSystem(), plain);
+}
+
+TEST(RoundTrip, WeightsOnly) {
+  ScratchDir scratch;
+  const World world = MakeWorld(5, 300, 2, 1);
+  std::vector<std::string> reports;
+  for (int rank = 0; rank < 2; ++rank) {
+    SavePlan plan = PlanOf(world, scratch.path(), 0, rank);
+    plan.weights_only = true;
+    Snapshot snapshot = SnapshotOf(world, 0, rank);
+    for (int kind = 1; kind < kNumKinds; ++kind) snapshot.data[kind].clear();
+    SaveJob job(PosixFileSystem(), plan, snapshot);
+    reports.push_back(job.Report());
+    EXPECT_EQ(job.bytes(), 4 * NumElements(world.ranges[rank]));
+  }
+  SavePlan plan = PlanOf(world, scratch.path(), 0, 0);
+  plan.weights_only = true;
+  const std::string dir = CommitStep(PosixFileSystem(), plan, reports);
+  VerifyStep(PosixFileSystem(), dir);
+  const auto reader = StepReader::Open(PosixFileSystem(), dir);
+  EXPECT_TRUE(reader->weights_only());
+  EXPECT_EQ(reader->buffers().size(), 3u);
+  std::vector<float> values(world.layout.num_elements);
+  reader->Read(0, {0, values.size()}, values.data());
+  for (uint64_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], ValueOf(0, 0, i));
+  for (int kind = 1; kind < kNumKinds; ++kind) {
+    try {
+      reader->Read(kind, {0, 1}, values.data());
+      ADD_FAILURE() << "read moments that are not there";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.id(), "E-CKPT-WEIGHTS-ONLY");
+    }
+  }
 }
 
 TEST(RoundTrip, RandomWorlds) {
