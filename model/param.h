@@ -21,7 +21,10 @@ struct ParamSpec {
   std::vector<int64_t> shape;  // {} is a scalar
   Init init;
   bool decay = false;  // decoupled weight decay applies (matrices; not gains, biases, scale)
-  int group = 0;       // the block it belongs to, numbered in order of forward use
+  // An operand of matrix products or convolutions: kept in the 16-bit type where the model computes
+  // in one. Everything else (gains, biases, embeddings, the logit scale) is fp32 then.
+  bool matrix = false;
+  int group = 0;  // the block it belongs to, numbered in order of forward use
 };
 
 // What a model keeps beside its parameters and no gradient reaches: running statistics.

@@ -8,6 +8,7 @@ void ParamList::Add(const std::string& name, std::vector<int64_t> shape, Init in
   ParamSpec spec;
   spec.name = prefix_ + name;
   spec.decay = Decays(spec.name, shape.size());
+  spec.matrix = IsMatrix(spec.name, shape.size());
   spec.shape = std::move(shape);
   spec.init = init;
   spec.group = group_;
@@ -28,6 +29,10 @@ bool Decays(const std::string& name, size_t dimensions) {
     if (name.find(part) != std::string::npos) return false;
   }
   return true;
+}
+
+bool IsMatrix(const std::string& name, size_t dimensions) {
+  return dimensions >= 2 && name.find("embedding") == std::string::npos;
 }
 
 ParamCursor::Pair ParamCursor::Next() {

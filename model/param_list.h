@@ -35,6 +35,10 @@ Init Uniform(double half_width);
 // ndim < 2 or the name holds "bn", "ln", "bias" or "logit_scale". Position embeddings are decayed.
 bool Decays(const std::string& name, size_t dimensions);
 
+// What products multiply with: every parameter of two dimensions or more but embeddings, which are
+// only added to the residual stream (and whose table is read a row at a time).
+bool IsMatrix(const std::string& name, size_t dimensions);
+
 // Hands out bound tensors in the order of the specs. Without gradients it hands out empty views.
 class ParamCursor {
  public:

@@ -22,6 +22,47 @@ void AdamWUpdate(AdamWCoefficients c, int64_t count, const float* __restrict gra
   }
 }
 
+namespace {
+
+// Adding half of what is cut off, less where the last kept bit is even, and cutting. A NaN keeps
+// its upper bits, one of which is set so that it stays one.
+CONTRAIL_VECTORIZED
+void ToBFloat16(int64_t count, const float* __restrict from, uint16_t* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = __builtin_bit_cast(uint32_t, from[i]);
+    const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    to[i] = static_cast<uint16_t>((nan ? bits | 0x400000u : rounded) >> 16);
+  }
+}
+
+// The same for fp16, whose exponent is narrower: below 2^-14 the adder rounds, by adding a number
+// whose last bit is fp16's smallest.
+CONTRAIL_VECTORIZED
+void ToHalf(int64_t count, const float* __restrict from, uint16_t* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = __builtin_bit_cast(uint32_t, from[i]);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    const uint32_t small =
+        __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) + 0.5f) - 0x3f000000u;
+    const uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13;
+    const uint32_t finite = magnitude < (113u << 23) ? small : normal;
+    const uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    const uint32_t half = magnitude >= 0x477ff000u ? special : finite;  // 65520 rounds to infinity
+    to[i] = static_cast<uint16_t>(half | ((bits >> 16) & 0x8000u));
+  }
+}
+
+}  // namespace
+
+void RoundTo(Narrow type, int64_t count, const float* from, uint16_t* to) {
+  if (type == Narrow::kBFloat16) {
+    ToBFloat16(count, from, to);
+  } else {
+    ToHalf(count, from, to);
+  }
+}
+
 CONTRAIL_VECTORIZED
 double SumOfSquares(const float* values, int64_t count) {
   double sums[8] = {};

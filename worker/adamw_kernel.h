@@ -1,5 +1,5 @@
 #pragma once
-// The two loops of the optimizer. Free of torch: this file is compiled with flags of its own
+// The loops of the optimizer. Free of torch: this file is compiled with flags of its own
 // (worker/CMakeLists.txt), without which the compiler does not vectorize a square root.
 
 #include <cstdint>
@@ -19,6 +19,11 @@ struct AdamWCoefficients {
 // One update of `count` elements; the arrays do not overlap.
 void AdamWUpdate(AdamWCoefficients c, int64_t count, const float* grad, float* weight,
                  float* exp_avg, float* exp_avg_sq);
+
+// Bit patterns of the nearest bf16 or fp16 numbers, ties to even; what is too large becomes
+// infinite.
+enum class Narrow { kBFloat16, kHalf };
+void RoundTo(Narrow type, int64_t count, const float* from, uint16_t* to);
 
 // In fp64, in the same order of additions for every vector width.
 double SumOfSquares(const float* values, int64_t count);

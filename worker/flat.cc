@@ -8,7 +8,7 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int64_t kAlign = 16;  // elements: one cache line, one AVX-512 register
+constexpr int64_t kAlign = 32;  // elements: a cache line of 16-bit numbers
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -21,7 +21,7 @@ FlatParams::FlatParams(const std::vector<model::ParamSpec>& params, int rank, in
     : rank_(rank), size_(size) {
   CONTRAIL_ASSERT(size > 0 && rank >= 0 && rank < size && !params.empty());
   PlanLayout(params);
-  PlanBuckets(params, options.bucket_bytes);
+  PlanBuckets(params, options);
   PlanStretches(params);
   Allocate(params, options.training);
   for (const Segment& segment : SegmentsOf(rank_)) own_elements_ += segment.count;
@@ -36,37 +36,72 @@ void FlatParams::PlanLayout(const std::vector<model::ParamSpec>& params) {
   }
 }
 
-void FlatParams::PlanBuckets(const std::vector<model::ParamSpec>& params, int64_t bucket_bytes) {
-  std::map<int, std::vector<size_t>, std::greater<>> params_of_group;  // reverse order of use
-  for (size_t i = 0; i < params.size(); ++i) params_of_group[params[i].group].push_back(i);
-  bucket_of_group_.assign(params_of_group.begin()->first + 1, -1);
-  place_.resize(params.size());
+void FlatParams::PlanBuckets(const std::vector<model::ParamSpec>& params, const Options& options) {
+  const int64_t limit = options.bucket_bytes / static_cast<int64_t>(sizeof(float));
+  if (options.matrix_type == at::kFloat) {
+    FillBuckets(params, std::nullopt, limit);
+  } else {
+    FillBuckets(params, true, limit);
+    FillBuckets(params, false, limit);
+    // In the order in which backward completes them: by their last group.
+    std::stable_sort(buckets_.begin(), buckets_.end(), [](const Bucket& a, const Bucket& b) {
+      return a.groups.back() > b.groups.back();
+    });
+  }
+  PlaceBuckets(params, options.matrix_type);
+}
 
-  const int64_t limit = bucket_bytes / static_cast<int64_t>(sizeof(float));
-  int64_t physical = 0;
-  const auto close = [&] {
-    if (buckets_.empty()) return;
-    Bucket& last = buckets_.back();
-    last.size = RoundUp(physical - last.begin, kAlign * size_);
-    physical = last.begin + last.size;
-  };
+void FlatParams::FillBuckets(const std::vector<model::ParamSpec>& params,
+                             std::optional<bool> matrices, int64_t limit) {
+  std::map<int, std::vector<size_t>, std::greater<>> params_of_group;  // reverse order of use
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (!matrices || params[i].matrix == *matrices) params_of_group[params[i].group].push_back(i);
+  }
+  const size_t first = buckets_.size();
   for (const auto& [group, members] : params_of_group) {
     int64_t group_size = 0;
     for (size_t i : members) group_size += RoundUp(model::NumElements(params[i]), kAlign);
-    if (buckets_.empty() || physical - buckets_.back().begin + group_size > limit) {
-      close();
+    if (buckets_.size() == first || buckets_.back().size + group_size > limit) {
       buckets_.push_back({});
-      buckets_.back().begin = physical;
     }
-    buckets_.back().groups.push_back(group);
-    bucket_of_group_[group] = num_buckets() - 1;
-    for (size_t i : members) {
-      place_[i] = physical;
-      physical += RoundUp(model::NumElements(params[i]), kAlign);
-    }
+    Bucket& bucket = buckets_.back();
+    bucket.groups.push_back(group);
+    bucket.params.insert(bucket.params.end(), members.begin(), members.end());
+    bucket.size += group_size;
   }
-  close();
-  for (Bucket& bucket : buckets_) bucket.own_begin = bucket.begin / size_;
+}
+
+void FlatParams::PlaceBuckets(const std::vector<model::ParamSpec>& params,
+                              at::ScalarType matrix_type) {
+  place_.resize(params.size());
+  int64_t physical = 0, wide = 0, narrow = 0;
+  for (size_t index = 0; index < buckets_.size(); ++index) {
+    Bucket& bucket = buckets_[index];
+    bucket.begin = physical;
+    bucket.own_begin = physical / size_;
+    bucket.type = params[bucket.params[0]].matrix ? matrix_type : at::kFloat;
+    bucket.size = RoundUp(bucket.size, kAlign * size_);
+    int64_t& working = bucket.type == at::kFloat ? wide : narrow;
+    bucket.working_begin = working;
+    bucket.master_begin = working / size_;
+    working += bucket.size;
+    int64_t place = physical;
+    for (size_t i : bucket.params) {
+      place_[i] = place;
+      place += RoundUp(model::NumElements(params[i]), kAlign);
+    }
+    for (int group : bucket.groups) {
+      if (static_cast<size_t>(group) >= buckets_of_group_.size())
+        buckets_of_group_.resize(group + 1);
+      buckets_of_group_[group].push_back(static_cast<int>(index));
+    }
+    physical += bucket.size;
+  }
+  wide_ = at::zeros({wide}, at::kFloat);
+  if (narrow > 0) {
+    narrow_ = at::zeros({narrow}, matrix_type);
+    masters_ = at::zeros({narrow / size_}, at::kFloat);
+  }
 }
 
 void FlatParams::PlanStretches(const std::vector<model::ParamSpec>& params) {
@@ -102,7 +137,6 @@ void FlatParams::PlanStretches(const std::vector<model::ParamSpec>& params) {
 
 void FlatParams::Allocate(const std::vector<model::ParamSpec>& params, bool training) {
   const int64_t physical = buckets_.back().begin + buckets_.back().size;
-  weights_ = at::zeros({physical}, at::kFloat);
   if (training) {
     grads_ = at::zeros({physical}, at::kFloat);
     exp_avg_ = at::zeros({physical / size_}, at::kFloat);
@@ -110,31 +144,47 @@ void FlatParams::Allocate(const std::vector<model::ParamSpec>& params, bool trai
   }
   for (size_t i = 0; i < params.size(); ++i) {
     const int64_t count = model::NumElements(params[i]);
-    views_.weights.push_back(weights_.narrow(0, place_[i], count).view(params[i].shape));
+    const Bucket& bucket = BucketAt(place_[i]);
+    const at::Tensor& working = bucket.type == at::kFloat ? wide_ : narrow_;
+    const int64_t place = bucket.working_begin + place_[i] - bucket.begin;
+    views_.weights.push_back(working.narrow(0, place, count).view(params[i].shape));
     if (training) views_.grads.push_back(grads_.narrow(0, place_[i], count).view(params[i].shape));
   }
 }
 
 void FlatParams::ZeroGrads() { grads_.zero_(); }
 
+const FlatParams::Bucket& FlatParams::BucketAt(int64_t physical) const {
+  const auto after = std::upper_bound(
+      buckets_.begin(), buckets_.end(), physical,
+      [](int64_t element, const Bucket& bucket) { return element < bucket.begin; });
+  CONTRAIL_ASSERT(after != buckets_.begin());
+  return *(after - 1);
+}
+
 at::Tensor FlatParams::weights(int bucket) const {
-  return weights_.narrow(0, buckets_[bucket].begin, buckets_[bucket].size);
+  const Bucket& b = buckets_[bucket];
+  return (b.type == at::kFloat ? wide_ : narrow_).narrow(0, b.working_begin, b.size);
 }
 
 at::Tensor FlatParams::grads(int bucket) const {
   return grads_.narrow(0, buckets_[bucket].begin, buckets_[bucket].size);
 }
 
-at::Tensor FlatParams::OwnSlice(const at::Tensor& physical, const Bucket& bucket) const {
-  const int64_t slice = bucket.size / size_;
-  return physical.narrow(0, bucket.begin + rank_ * slice, slice);
+at::Tensor FlatParams::OwnSlice(const at::Tensor& whole) const {
+  const int64_t slice = whole.numel() / size_;
+  return whole.narrow(0, rank_ * slice, slice);
 }
+
+at::Tensor FlatParams::own_working(int bucket) const { return OwnSlice(weights(bucket)); }
 
 at::Tensor FlatParams::own_weights(int bucket) const {
-  return OwnSlice(weights_, buckets_[bucket]);
+  const Bucket& b = buckets_[bucket];
+  if (b.type == at::kFloat) return own_working(bucket);
+  return masters_.narrow(0, b.master_begin, b.size / size_);
 }
 
-at::Tensor FlatParams::own_grads(int bucket) const { return OwnSlice(grads_, buckets_[bucket]); }
+at::Tensor FlatParams::own_grads(int bucket) const { return OwnSlice(grads(bucket)); }
 
 at::Tensor FlatParams::own_exp_avg(int bucket) const {
   return exp_avg_.narrow(0, buckets_[bucket].own_begin, buckets_[bucket].size / size_);
@@ -144,22 +194,41 @@ at::Tensor FlatParams::own_exp_avg_sq(int bucket) const {
   return exp_avg_sq_.narrow(0, buckets_[bucket].own_begin, buckets_[bucket].size / size_);
 }
 
+void FlatParams::RoundOwn(int bucket) {
+  if (buckets_[bucket].type != at::kFloat) own_working(bucket).copy_(own_weights(bucket));
+}
+
+void FlatParams::SetWeight(size_t param, const at::Tensor& value) {
+  CONTRAIL_ASSERT(value.scalar_type() == at::kFloat);
+  views_.weights[param].copy_(value.view(views_.weights[param].sizes()));
+  const auto begin = static_cast<int64_t>(layout_.tensors[param].begin);
+  const at::Tensor flat = value.flatten();
+  for (const Segment& segment : SegmentsOf(rank_)) {
+    const int64_t offset = segment.logical - begin;
+    if (offset < 0 || offset >= flat.numel()) continue;
+    std::memcpy(OwnAddress(0, segment), flat.const_data_ptr<float>() + offset,
+                segment.count * sizeof(float));
+  }
+}
+
 const std::vector<FlatParams::Stretch>& FlatParams::own_stretches(int bucket) const {
   return buckets_[bucket].own_stretches;
 }
 
 void FlatParams::StartBackward() {
-  group_done_.assign(bucket_of_group_.size(), false);
+  group_done_.assign(buckets_of_group_.size(), false);
   for (Bucket& bucket : buckets_) bucket.groups_left = static_cast<int>(bucket.groups.size());
 }
 
-std::optional<int> FlatParams::GroupDone(int group) {
-  CONTRAIL_ASSERT(group >= 0 && group < static_cast<int>(bucket_of_group_.size()) &&
-                  bucket_of_group_[group] >= 0 && !group_done_[group]);
+std::vector<int> FlatParams::GroupDone(int group) {
+  CONTRAIL_ASSERT(group >= 0 && group < static_cast<int>(buckets_of_group_.size()) &&
+                  !buckets_of_group_[group].empty() && !group_done_[group]);
   group_done_[group] = true;
-  const int bucket = bucket_of_group_[group];
-  if (--buckets_[bucket].groups_left > 0) return std::nullopt;
-  return bucket;
+  std::vector<int> complete;
+  for (const int bucket : buckets_of_group_[group]) {
+    if (--buckets_[bucket].groups_left == 0) complete.push_back(bucket);
+  }
+  return complete;
 }
 
 std::vector<FlatParams::Segment> FlatParams::SegmentsOf(int rank) const {
@@ -194,15 +263,14 @@ std::vector<ckpt::Range> FlatParams::RangesOf(int rank) const {
 }
 
 float* FlatParams::OwnAddress(int kind, const Segment& segment) const {
-  if (kind == 0) return weights_.data_ptr<float>() + segment.physical;
-  for (const Bucket& bucket : buckets_) {
-    const int64_t offset = segment.physical - bucket.begin;
-    if (offset < 0 || offset >= bucket.size) continue;
-    const int64_t own = bucket.own_begin + offset - rank_ * (bucket.size / size_);
-    return (kind == 1 ? exp_avg_ : exp_avg_sq_).data_ptr<float>() + own;
+  const Bucket& bucket = BucketAt(segment.physical);
+  const int64_t offset = segment.physical - bucket.begin;
+  const int64_t own = offset - rank_ * (bucket.size / size_);
+  if (kind == 0) {
+    return bucket.type == at::kFloat ? wide_.data_ptr<float>() + bucket.working_begin + offset
+                                     : masters_.data_ptr<float>() + bucket.master_begin + own;
   }
-  CONTRAIL_ASSERT(!"segment lies in a bucket");
-  return nullptr;
+  return (kind == 1 ? exp_avg_ : exp_avg_sq_).data_ptr<float>() + bucket.own_begin + own;
 }
 
 void FlatParams::ExportOwn(int kind, float* out) const {
@@ -223,24 +291,26 @@ void FlatParams::ImportOwn(int kind, const float* in) {
 
 void FlatParams::ExportWeights(float* out) const {
   for (size_t i = 0; i < place_.size(); ++i) {
-    std::memcpy(out + layout_.tensors[i].begin, weights_.data_ptr<float>() + place_[i],
-                layout_.tensors[i].num_elements * sizeof(float));
+    const ckpt::TensorInfo& info = layout_.tensors[i];
+    const auto count = static_cast<int64_t>(info.num_elements);
+    at::from_blob(out + info.begin, {count}, at::kFloat).copy_(views_.weights[i].flatten());
   }
 }
 
 void FlatParams::ImportWeights(const float* in) {
   for (size_t i = 0; i < place_.size(); ++i) {
-    std::memcpy(weights_.data_ptr<float>() + place_[i], in + layout_.tensors[i].begin,
-                layout_.tensors[i].num_elements * sizeof(float));
+    const ckpt::TensorInfo& info = layout_.tensors[i];
+    const auto count = static_cast<int64_t>(info.num_elements);
+    SetWeight(i, at::from_blob(const_cast<float*>(in + info.begin), {count}, at::kFloat));
   }
 }
 
 int64_t FlatParams::bytes() const {
-  int64_t elements = weights_.numel();
-  for (const at::Tensor& tensor : {grads_, exp_avg_, exp_avg_sq_}) {
-    if (tensor.defined()) elements += tensor.numel();
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : {wide_, narrow_, masters_, grads_, exp_avg_, exp_avg_sq_}) {
+    if (tensor.defined()) bytes += static_cast<int64_t>(tensor.nbytes());
   }
-  return elements * static_cast<int64_t>(sizeof(float));
+  return bytes;
 }
 
 }  // namespace contrail::worker

@@ -3,15 +3,21 @@
 // rank's own 1/N of the optimizer's moments (ZeRO-1; Rajbhandari et al. 2020, stage 1, over
 // contiguous buckets as in Megatron-LM's distributed optimizer).
 //
-//   physical space   bucket 0 | bucket 1 | ...      groups in reverse order of use, whole groups to
-//                    [slice 0 | ... | slice N-1]    a bucket, parameters of a group in params()
-//                                                   order, each aligned to 64 bytes, every bucket
-//                                                   padded to a multiple of 16 N elements
+//   physical space   bucket 0 | bucket 1 | ...      groups in reverse order of use, parameters of a
+//                    [slice 0 | ... | slice N-1]    group in params() order, each aligned to 32
+//                                                   elements, every bucket padded to a multiple of
+//                                                   32 N elements
 //   logical space    params() order, no padding     what checkpoints speak of (checkpoint/state.h)
 //
 // Rank r owns slice r of every bucket: [r S/N, (r+1) S/N) of S elements. In the logical space that
 // is an ascending list of disjoint ranges; the ranges of all ranks cover the space exactly once.
 // Padding is zero in weights, gradients and moments and stays so.
+//
+// Mixed precision (Micikevicius et al. 2018): where `matrix_type` is a 16-bit type, a bucket holds
+// either matrices (ParamSpec::matrix) or the rest. What the model computes with, and what is
+// gathered, is the *working* copy: 16-bit in buckets of matrices, whose fp32 *masters* exist only
+// as own slices; fp32 in the others, where the working copy is the master, as everywhere at fp32.
+// Gradients, moments and everything a checkpoint sees are fp32.
 
 #include <ATen/core/Tensor.h>
 
@@ -29,6 +35,7 @@ class FlatParams {
   struct Options {
     int64_t bucket_bytes = int64_t{64} << 20;  // a bucket ends before it; one group may exceed it
     bool training = true;                      // false: weights only
+    at::ScalarType matrix_type = at::kFloat;   // kFloat, kBFloat16 or kHalf
   };
 
   // Weights, gradients and moments start as zeros.
@@ -41,9 +48,10 @@ class FlatParams {
   void ZeroGrads();
 
   int num_buckets() const { return static_cast<int>(buckets_.size()); }
-  at::Tensor weights(int bucket) const;      // fp32 [S], all-gathered after a step
+  at::Tensor weights(int bucket) const;      // [S] working, all-gathered from own_working
+  at::Tensor own_working(int bucket) const;  // [S/N], a view into weights
   at::Tensor grads(int bucket) const;        // fp32 [S], reduce-scattered into own_grads
-  at::Tensor own_weights(int bucket) const;  // fp32 [S/N], a view into weights: the master copy
+  at::Tensor own_weights(int bucket) const;  // fp32 [S/N], the masters; own_working where fp32
   at::Tensor own_grads(int bucket) const;    // fp32 [S/N], a view into grads
   at::Tensor own_exp_avg(int bucket) const;  // fp32 [S/N]
   at::Tensor own_exp_avg_sq(int bucket) const;
@@ -57,10 +65,17 @@ class FlatParams {
   };
   const std::vector<Stretch>& own_stretches(int bucket) const;
 
-  // Which bucket's gradients are final. A bucket is complete when all its groups have been
-  // reported since StartBackward(); GroupDone returns it then, once. Every group is in one bucket.
+  // Rounds own masters into own_working, nothing where they are the same memory. For whoever sets
+  // masters but the optimizer, which writes both.
+  void RoundOwn(int bucket);
+  // The same whole parameter on every rank: working copy and own masters.
+  void SetWeight(size_t param, const at::Tensor& value);
+
+  // Which buckets' gradients are final. A bucket is complete when all its groups have been
+  // reported since StartBackward(); GroupDone returns it then, once. A group is in one bucket, or
+  // in two where matrices have their own.
   void StartBackward();
-  std::optional<int> GroupDone(int group);
+  std::vector<int> GroupDone(int group);
 
   // Checkpoints. `kind` indexes ckpt::kKindNames; own data is the concatenation of
   // RangesOf(rank()) in order.
@@ -68,9 +83,10 @@ class FlatParams {
   std::vector<ckpt::Range> RangesOf(int rank) const;
   int64_t own_elements() const { return own_elements_; }  // without padding
   void ExportOwn(int kind, float* out) const;
-  void ImportOwn(int kind, const float* in);  // own slices only: all-gather weights afterwards
-  void ExportWeights(float* out) const;       // the whole logical space
-  void ImportWeights(const float* in);
+  // Own slices only. Weights are masters: RoundOwn and all-gather afterwards.
+  void ImportOwn(int kind, const float* in);
+  void ExportWeights(float* out) const;  // the working copy of the whole logical space
+  void ImportWeights(const float* in);   // working copy and own masters
 
   int rank() const { return rank_; }
   int size() const { return size_; }
@@ -82,6 +98,10 @@ class FlatParams {
     int64_t begin = 0;  // in the physical space
     int64_t size = 0;
     int64_t own_begin = 0;  // of its own slice in the moments
+    at::ScalarType type = at::kFloat;
+    int64_t working_begin = 0;  // in the working tensor of its type
+    int64_t master_begin = 0;   // in masters_, where the type is not fp32
+    std::vector<size_t> params;
     std::vector<int> groups;
     int groups_left = 0;
     std::vector<Stretch> own_stretches;
@@ -94,11 +114,16 @@ class FlatParams {
   };
 
   void PlanLayout(const std::vector<model::ParamSpec>& params);
-  void PlanBuckets(const std::vector<model::ParamSpec>& params, int64_t bucket_bytes);
+  void PlanBuckets(const std::vector<model::ParamSpec>& params, const Options& options);
+  // Buckets of the parameters that are matrices or not, or of all of them.
+  void FillBuckets(const std::vector<model::ParamSpec>& params, std::optional<bool> matrices,
+                   int64_t limit);
+  void PlaceBuckets(const std::vector<model::ParamSpec>& params, at::ScalarType matrix_type);
   void PlanStretches(const std::vector<model::ParamSpec>& params);
   void Allocate(const std::vector<model::ParamSpec>& params, bool training);
   std::vector<Segment> SegmentsOf(int rank) const;  // ascending in the logical space
-  at::Tensor OwnSlice(const at::Tensor& physical, const Bucket& bucket) const;
+  const Bucket& BucketAt(int64_t physical) const;
+  at::Tensor OwnSlice(const at::Tensor& whole) const;
   float* OwnAddress(int kind, const Segment& segment) const;
 
   int rank_;
@@ -106,11 +131,13 @@ class FlatParams {
   ckpt::Layout layout_;
   std::vector<int64_t> place_;  // first physical element of every parameter
   std::vector<Bucket> buckets_;
-  std::vector<int> bucket_of_group_;  // -1 where no parameter has the group
+  std::vector<std::vector<int>> buckets_of_group_;  // none where no parameter has the group
   std::vector<bool> group_done_;
   int64_t own_elements_ = 0;
 
-  at::Tensor weights_, grads_;       // [physical elements]
+  at::Tensor wide_, narrow_;         // working: buckets of fp32, of the 16-bit type
+  at::Tensor masters_;               // fp32, own slices of buckets in narrow_
+  at::Tensor grads_;                 // [physical elements]
   at::Tensor exp_avg_, exp_avg_sq_;  // [physical elements / N]
   model::BoundParams views_;
 };

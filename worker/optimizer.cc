@@ -9,6 +9,8 @@ namespace contrail::worker {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements a task: 128 kB of each array
+constexpr int64_t kPiece =
+    1 << 11;  // elements whose new weights are still in the first-level cache
 
 }  // namespace
 
@@ -30,6 +32,10 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
   float* weight = flat.own_weights(bucket).data_ptr<float>();
   float* exp_avg = flat.own_exp_avg(bucket).data_ptr<float>();
   float* exp_avg_sq = flat.own_exp_avg_sq(bucket).data_ptr<float>();
+  const at::Tensor working = flat.own_working(bucket);
+  const bool rounds = working.scalar_type() != at::kFloat;
+  const Narrow narrow = working.scalar_type() == at::kHalf ? Narrow::kHalf : Narrow::kBFloat16;
+  uint16_t* rounded = rounds ? static_cast<uint16_t*>(working.data_ptr()) : nullptr;
   for (const FlatParams::Stretch& stretch : flat.own_stretches(bucket)) {
     c.shrink = static_cast<float>(1 - (stretch.decay ? lr * options.weight_decay : 0));
     // Whole blocks, so that no element's rounding depends on the number of threads.
@@ -37,8 +43,11 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
     at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
       const int64_t begin = stretch.begin + first * kGrain;
       const int64_t end = std::min(stretch.end, stretch.begin + last * kGrain);
-      AdamWUpdate(c, end - begin, grad + begin, weight + begin, exp_avg + begin,
-                  exp_avg_sq + begin);
+      for (int64_t i = begin; i < end; i += kPiece) {
+        const int64_t count = std::min(kPiece, end - i);
+        AdamWUpdate(c, count, grad + i, weight + i, exp_avg + i, exp_avg_sq + i);
+        if (rounds) RoundTo(narrow, count, weight + i, rounded + i);
+      }
     });
   }
 }

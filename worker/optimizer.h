@@ -1,6 +1,7 @@
 #pragma once
 // AdamW with decoupled weight decay (Loshchilov & Hutter 2019; bias correction as PyTorch's
-// torch.optim.AdamW) over the rank's own slices: one fused pass a bucket, in fp32.
+// torch.optim.AdamW) over the rank's own slices: one fused pass a bucket, in fp32. Where the
+// bucket's working copy is 16-bit, the pass writes that, too, rounded to nearest.
 //
 //   g = grad_scale * grad           m = b1 m + (1 - b1) g           v = b2 v + (1 - b2) g^2
 //   w = (1 - lr * decay) w - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)

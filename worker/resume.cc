@@ -135,7 +135,9 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::M
   const auto seed = static_cast<uint64_t>(config.run.seed);
   if (config.model.init == "random") {
     for (size_t i = 0; i < params.size(); ++i) {
-      model::InitParam(params[i], seed, flat.views().weights[i]);
+      at::Tensor value = at::empty(params[i].shape, at::kFloat);
+      model::InitParam(params[i], seed, value);
+      flat.SetWeight(i, value);
     }
     return;
   }
@@ -155,7 +157,8 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::M
 
 void GatherWeights(Comm& comm, FlatParams& flat) {
   for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
-    comm.AllGather(flat.weights(bucket), flat.own_weights(bucket));
+    flat.RoundOwn(bucket);
+    comm.AllGather(flat.weights(bucket), flat.own_working(bucket));
   }
 }
 

@@ -133,11 +133,11 @@ void TrainStep::AddLogitScaleGradient() {
 }
 
 void TrainStep::ReduceWhenReady(int group, monitor::StepTimes& times) {
-  const std::optional<int> bucket = flat_.GroupDone(group);
-  if (!bucket) return;
-  Stopwatch watch;
-  comm_.ReduceScatterSum(flat_.own_grads(*bucket), flat_.grads(*bucket));
-  times.grad_reduce += watch.Lap();
+  for (const int bucket : flat_.GroupDone(group)) {
+    Stopwatch watch;
+    comm_.ReduceScatterSum(flat_.own_grads(bucket), flat_.grads(bucket));
+    times.grad_reduce += watch.Lap();
+  }
 }
 
 double TrainStep::OwnGradSquares() const { return SumOfOwnGradSquares(flat_); }
@@ -150,7 +150,7 @@ double TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::
   for (int bucket = 0; bucket < flat_.num_buckets(); ++bucket) {
     AdamWStep(flat_, bucket, options_.adamw, update, lr, grad_scale);
     times.optimizer += watch.Lap();
-    comm_.AllGather(flat_.weights(bucket), flat_.own_weights(bucket));
+    comm_.AllGather(flat_.weights(bucket), flat_.own_working(bucket));
     times.weight_gather += watch.Lap();
   }
   return ClampLogitScale(flat_.views().weights.back(), options_.logit_scale_max);

@@ -16,6 +16,7 @@ std::vector<model::ParamSpec> Params() {
     spec.shape = std::move(shape);
     spec.decay = decay;
     spec.group = group;
+    spec.matrix = decay && spec.name != "token_embedding";
     return spec;
   };
   return {param("conv1.weight", {5, 3, 7, 7}, true, 0), param("class_embedding", {5}, false, 0),
@@ -174,7 +175,7 @@ TEST(Flat, BucketsBecomeReadyWhenTheirLastGroupIs) {
     flat.StartBackward();
     std::vector<int> ready;
     for (int group : {4, 3, 2, 1, 0}) {
-      if (const auto bucket = flat.GroupDone(group)) ready.push_back(*bucket);
+      for (const int bucket : flat.GroupDone(group)) ready.push_back(bucket);
     }
     std::vector<int> all(flat.num_buckets());
     std::iota(all.begin(), all.end(), 0);
@@ -184,9 +185,7 @@ TEST(Flat, BucketsBecomeReadyWhenTheirLastGroupIs) {
   flat.StartBackward();
   std::set<int> ready;
   for (int group : {1, 0, 4, 2, 3}) {
-    if (const auto bucket = flat.GroupDone(group)) {
-      EXPECT_TRUE(ready.insert(*bucket).second);
-    }
+    for (const int bucket : flat.GroupDone(group)) EXPECT_TRUE(ready.insert(bucket).second);
   }
   EXPECT_EQ(static_cast<int>(ready.size()), flat.num_buckets());
   EXPECT_ANY_THROW(flat.GroupDone(3)) << "a group reported twice";
@@ -233,6 +232,73 @@ TEST(Flat, InferenceHoldsWeightsOnly) {
   const FlatParams inference(Params(), 0, 1, {.bucket_bytes = 64 << 20, .training = false});
   EXPECT_TRUE(inference.views().grads.empty());
   EXPECT_EQ(training.bytes(), 4 * inference.bytes());
+}
+
+// What a 16-bit run of one rank looks like: matrices apart, in buckets of their own.
+TEST_P(FlatRanks, MatricesAreHeldInSixteenBitsAndMastersInSlices) {
+  const int size = GetParam();
+  const auto params = Params();
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    FlatParams::Options options = kSmallBuckets;
+    options.matrix_type = type;
+    FlatParams flat(params, size - 1, size, options);
+    const std::vector<float> logical = Numbered(flat.num_elements(), 0.1f);
+    flat.ImportWeights(logical.data());
+    for (size_t i = 0; i < params.size(); ++i) {
+      const at::Tensor view = flat.views().weights[i].flatten();
+      EXPECT_EQ(view.scalar_type(), params[i].matrix ? type : at::kFloat) << params[i].name;
+      const at::Tensor exact =
+          at::from_blob(const_cast<float*>(logical.data()) + flat.layout().tensors[i].begin,
+                        {view.numel()}, at::kFloat);
+      EXPECT_TRUE(view.equal(exact.to(view.scalar_type()))) << params[i].name;
+      EXPECT_EQ(flat.views().grads[i].scalar_type(), at::kFloat);
+    }
+    // Masters keep every digit, and go out as they came in.
+    std::vector<float> own(flat.own_elements()), expected;
+    flat.ExportOwn(0, own.data());
+    for (const ckpt::Range& range : flat.RangesOf(flat.rank())) {
+      expected.insert(expected.end(), logical.begin() + range.begin, logical.begin() + range.end);
+    }
+    EXPECT_EQ(own, expected);
+    // Own masters through a checkpoint: rounding them is what the others gather.
+    flat.ImportOwn(0, expected.data());
+    for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+      const at::Tensor before = flat.own_working(bucket).clone();
+      flat.own_working(bucket).zero_();
+      if (flat.own_weights(bucket).data_ptr() == flat.own_working(bucket).data_ptr()) {
+        flat.own_working(bucket).copy_(before);
+      }
+      flat.RoundOwn(bucket);
+      EXPECT_TRUE(flat.own_working(bucket).equal(before));
+      EXPECT_EQ(flat.own_weights(bucket).scalar_type(), at::kFloat);
+    }
+  }
+}
+
+// 2 bytes a matrix element to work with, 4 of gradient, and 12 / N of masters and moments.
+TEST(Flat, SixteenBitsTakeTheMemoryTheyShould) {
+  std::vector<model::ParamSpec> params = Params();
+  params.resize(1);
+  params[0].shape = {1024, 1024};
+  const int64_t elements = 1 << 20;
+  for (const int size : {1, 4}) {
+    EXPECT_EQ(FlatParams(params, 0, size).bytes(), elements * (4 + 4 + 8 / size));
+    FlatParams::Options options;
+    options.matrix_type = at::kBFloat16;
+    EXPECT_EQ(FlatParams(params, 0, size, options).bytes(), elements * (2 + 4 + 12 / size));
+  }
+}
+
+TEST(Flat, BucketsOfBothTypesAreCompleteInOrder) {
+  FlatParams::Options options = kSmallBuckets;
+  options.matrix_type = at::kBFloat16;
+  FlatParams flat(Params(), 0, 2, options);
+  std::vector<int> ready, all(flat.num_buckets());
+  std::iota(all.begin(), all.end(), 0);
+  for (int group : {4, 3, 2, 1, 0}) {
+    for (const int bucket : flat.GroupDone(group)) ready.push_back(bucket);
+  }
+  EXPECT_EQ(ready, all);
 }
 
 }  // namespace

@@ -89,10 +89,10 @@ double Gradients(Replica& replica, Comm& comm) {
   if (comm.rank() == 0) flat.views().grads.back().fill_(output.d_scale * input.scale);
   int reduced = 0;
   const auto done = [&](int group) {
-    const std::optional<int> bucket = flat.GroupDone(group);
-    if (!bucket) return;
-    comm.ReduceScatterSum(flat.own_grads(*bucket), flat.grads(*bucket));
-    ++reduced;
+    for (const int bucket : flat.GroupDone(group)) {
+      comm.ReduceScatterSum(flat.own_grads(bucket), flat.grads(bucket));
+      ++reduced;
+    }
   };
   const auto& params = replica.model->params();
   bool scale_shares_group = false;
@@ -140,7 +140,7 @@ TEST(DataParallel, RanksHoldTheSameWeightsAfterSteps) {
     const double clip = ClipScale(GlobalGradNorm(shard.flat, World()), 1.0);
     for (int bucket = 0; bucket < shard.flat.num_buckets(); ++bucket) {
       AdamWStep(shard.flat, bucket, {}, t, 1e-3, clip);
-      World().AllGather(shard.flat.weights(bucket), shard.flat.own_weights(bucket));
+      World().AllGather(shard.flat.weights(bucket), shard.flat.own_working(bucket));
     }
     ClampLogitScale(shard.flat.views().weights.back(), 100);
   }
