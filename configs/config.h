@@ -66,10 +66,11 @@ struct Config {
   } eval;
   struct {
     int64_t ranks = 1;
-    int64_t threads_per_rank = 0;  // 0 = cores / ranks, at least 1
-    int64_t max_restarts = 10;     // without a newly committed checkpoint in between: 3
-    double hang_seconds = 15;      // silence in a step before a rank counts as hung
-    double start_seconds = 120;    // from spawn to the first step
+    int64_t threads_per_rank = 0;     // 0 = cores / ranks, at least 1
+    int64_t max_restarts = 10;        // without a newly committed checkpoint in between: 3
+    double hang_seconds = 15;         // silence in a step before a rank counts as hung
+    double start_seconds = 120;       // from spawn to the first step
+    double collective_seconds = 600;  // waiting for other ranks before a rank gives up; 0 = never
     std::string mpirun = "mpirun";
     std::vector<std::string> mpirun_args;
   } launcher;

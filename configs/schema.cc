@@ -133,6 +133,9 @@ std::vector<KeySpec> MakeTable() {
                 "silence inside a step before a rank counts as hung (at least 5 median steps)")),
       Aside(Key("launcher.start_seconds", AT(launcher.start_seconds), kPositive,
                 "longest time from starting the ranks to the first step")),
+      Aside(Key("launcher.collective_seconds", AT(launcher.collective_seconds), kNotNegative,
+                "longest wait for other ranks in one collective before a rank ends the job "
+                "(E-MPI-TIMEOUT); 0 = no limit")),
       Aside(Key("launcher.mpirun", AT(launcher.mpirun), kAny, "the mpirun program")),
       Aside(
           Key("launcher.mpirun_args", AT(launcher.mpirun_args), kAny, "more arguments for mpirun")),

@@ -10,8 +10,10 @@
 namespace contrail::launcher {
 namespace {
 
-// What ranks say whose peer is gone.
-bool OfCommunication(const std::string& id) { return id == "E-MPI-COLLECTIVE"; }
+// What ranks say whose peer is gone or does not come.
+bool OfCommunication(const std::string& id) {
+  return id == "E-MPI-COLLECTIVE" || id == "E-MPI-TIMEOUT";
+}
 
 int Class(const RankEnd& end) {
   if (!end.record) return 3;

@@ -39,6 +39,24 @@ const char* PhaseName(Phase phase) {
   return "unknown";
 }
 
+const char* OperationName(Operation operation) {
+  switch (operation) {
+    case Operation::kNone:
+      return "";
+    case Operation::kAllReduce:
+      return "allreduce";
+    case Operation::kReduceScatter:
+      return "reduce_scatter";
+    case Operation::kAllGather:
+      return "allgather";
+    case Operation::kBroadcast:
+      return "broadcast";
+    case Operation::kBarrier:
+      return "barrier";
+  }
+  return "";
+}
+
 std::unique_ptr<ProgressBoard> ProgressBoard::Map(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) throw Fail(path, "open");

@@ -22,18 +22,32 @@ enum class Phase : uint32_t {
 };
 const char* PhaseName(Phase phase);
 
+// What ranks do together; every collective has one sequence number on all of them.
+enum class Operation : uint32_t {
+  kNone = 0,
+  kAllReduce,
+  kReduceScatter,
+  kAllGather,
+  kBroadcast,
+  kBarrier,
+};
+const char* OperationName(Operation operation);  // "reduce_scatter"; "" for none
+
 struct alignas(128) ProgressWord {
   std::atomic<uint32_t> phase;  // Phase
   std::atomic<int32_t> pid;
-  std::atomic<uint64_t> step;             // last finished step (0 = none in this run)
+  std::atomic<uint64_t> step;  // last finished step (0 = none in this run)
+  // Collectives run in the background too: entered = issued, and `collective_done + 1` is the
+  // oldest unfinished one wherever it is not above `collective`.
   std::atomic<uint64_t> collective;       // sequence number of the last collective *entered*
-  std::atomic<uint64_t> collective_done;  // ... and of the last one left
+  std::atomic<uint64_t> collective_done;  // all up to this one are finished
   std::atomic<double> time;               // CLOCK_MONOTONIC of the last change
   std::atomic<double> loss;
   std::atomic<double> samples_per_second;  // of the whole job
   std::atomic<uint64_t> committed_step;    // last committed checkpoint
   std::atomic<uint64_t> total_steps;
-  std::atomic<int32_t> rank;  // -1 until mapped
+  std::atomic<int32_t> rank;        // -1 until mapped
+  std::atomic<uint32_t> operation;  // Operation: the oldest unfinished collective's
 };
 static_assert(sizeof(ProgressWord) == 128);
 

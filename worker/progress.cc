@@ -19,6 +19,7 @@ Progress::Progress(const std::string& board, int word, int rank) {
   word_->step = 0;
   word_->collective = 0;
   word_->collective_done = 0;
+  word_->operation = 0;
   word_->loss = 0;
   word_->samples_per_second = 0;
   word_->committed_step = 0;
@@ -35,13 +36,10 @@ void Progress::Enter(monitor::Phase phase) {
   word_->phase = static_cast<uint32_t>(phase);
 }
 
-void Progress::EnterCollective(uint64_t sequence) {
-  word_->collective = sequence;
-  Touch();
-}
-
-void Progress::LeaveCollective(uint64_t sequence) {
-  word_->collective_done = sequence;
+void Progress::Collectives(uint64_t entered, uint64_t done, monitor::Operation oldest_unfinished) {
+  word_->collective = entered;
+  word_->collective_done = done;
+  word_->operation = static_cast<uint32_t>(oldest_unfinished);
   Touch();
 }
 

@@ -16,8 +16,8 @@ class Progress {
   Progress(const std::string& board, int word, int rank);
 
   void Enter(monitor::Phase phase);
-  void EnterCollective(uint64_t sequence);
-  void LeaveCollective(uint64_t sequence);
+  // Called from the thread that runs background collectives too.
+  void Collectives(uint64_t entered, uint64_t done, monitor::Operation oldest_unfinished);
   void FinishStep(uint64_t step, double loss, double samples_per_second);
   void Commit(uint64_t step);
   void SetTotalSteps(uint64_t total);

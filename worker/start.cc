@@ -43,11 +43,12 @@ class Session {
       progress_ = std::make_unique<Progress>(
           parsed.Value("--progress"), by_rank ? comm_.rank() : comm_.local_rank(), comm_.rank());
     });
-    comm_.SetObserver([this](uint64_t sequence, const char*, bool entering) {
-      entering ? progress_->EnterCollective(sequence) : progress_->LeaveCollective(sequence);
+    comm_.ledger().SetObserver([this](const Ledger::Standing& now) {
+      progress_->Collectives(now.entered, now.done, now.oldest_unfinished);
     });
     launch_ = ResolveLaunch(comm_, parsed);
     known_ = !launch_.fresh;
+    comm_.SetTimeout(launch_.config.launcher.collective_seconds);
     at::set_num_threads(launch_.threads);
     const Outcome outcome = Train();
     progress_->Enter(monitor::Phase::kDone);
@@ -120,8 +121,9 @@ int TrainCommand(const std::vector<std::string>& args) {
   const bool has_parent_job = StartedByMpi();
   if (has_parent_job) DieWithParent();
   c10::InferenceMode guard;
-  const std::unique_ptr<Comm> comm = has_parent_job ? MakeMpiComm() : MakeSingleComm();
+  std::unique_ptr<Comm> comm = has_parent_job ? MakeMpiComm() : MakeSingleComm();
   const int code = RunSession(*comm, args);
+  comm.reset();  // its thread uses MPI
   ShutdownMpi();
   return code;
 }

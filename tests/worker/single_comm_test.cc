@@ -8,8 +8,9 @@ namespace {
 TEST(SingleComm, CollectivesAreTheIdentityAndNumbered) {
   const auto comm = MakeSingleComm();
   std::vector<std::string> seen;
-  comm->SetObserver([&](uint64_t sequence, const char* name, bool entering) {
-    seen.push_back(std::to_string(sequence) + (entering ? " > " : " < ") + name);
+  comm->ledger().SetObserver([&](const Ledger::Standing& now) {
+    seen.push_back(std::to_string(now.entered) + " " + std::to_string(now.done) + " " +
+                   OperationName(now.oldest_unfinished));
   });
   const at::Tensor in = at::arange(6, at::kFloat);
   at::Tensor out = at::zeros({6}, at::kFloat);
@@ -21,11 +22,24 @@ TEST(SingleComm, CollectivesAreTheIdentityAndNumbered) {
   EXPECT_TRUE(at::equal(gathered.flatten(), in));
   comm->Broadcast(out, 0);
   comm->Barrier();
-  EXPECT_EQ(seen, (std::vector<std::string>{"1 > allreduce", "1 < allreduce", "2 > reduce_scatter",
-                                            "2 < reduce_scatter", "3 > allgather", "3 < allgather",
-                                            "4 > broadcast", "4 < broadcast", "5 > barrier",
-                                            "5 < barrier"}));
+  EXPECT_EQ(seen, (std::vector<std::string>{"1 0 allreduce", "1 1 ", "2 1 reduce_scatter", "2 2 ",
+                                            "3 2 allgather", "3 3 ", "4 3 broadcast", "4 4 ",
+                                            "5 4 barrier", "5 5 "}));
   EXPECT_EQ(comm->sequence(), 5u);
+}
+
+TEST(SingleComm, StartedOnesAreDoneAtOnce) {
+  const auto comm = MakeSingleComm();
+  const at::Tensor in = at::arange(6, at::kFloat) / 7;
+  at::Tensor out = at::zeros({6}, at::kFloat);
+  Pending pending = comm->StartAllGather(out, in);
+  EXPECT_TRUE(pending.done());
+  EXPECT_TRUE(at::equal(out, in));
+  comm->StartReduceScatterSum(out, in, Wire::kBFloat16).Wait();
+  EXPECT_TRUE(at::equal(out, in.to(at::kBFloat16).to(at::kFloat)));
+  comm->StartAllReduceSum(out).Wait();
+  EXPECT_EQ(comm->ledger().TakeFinished().size(), 3u);
+  EXPECT_EQ(comm->ledger().TakeFinished().size(), 0u);
 }
 
 TEST(SingleComm, Text) {

@@ -1,24 +1,58 @@
 #pragma once
-// Collectives as the trainer sees them: blocking, in place where MPI can, every one numbered and
-// noted in the progress word so that the lagging rank and operation can be named.
+// Collectives as the trainer sees them: in place where MPI can, every one numbered and noted in the
+// progress word so that the lagging rank and operation can be named.
 //
 // Two implementations: MPI (a c10d::Backend of our own underneath) and single process. Tensors are
-// contiguous CPU tensors of fp32, fp64, int32, int64 or uint8; every rank passes the same number of
-// elements and calls the same collectives in the same order. Sums are formed in rank order, element
-// by element, so all ranks and all runs with as many ranks agree bit for bit.
+// contiguous CPU tensors of fp32, fp64, bf16, fp16, int32, int64 or uint8; every rank passes the
+// same number of elements and issues the same collectives in the same order, from one thread. Sums
+// are formed in rank order, element by element, so all ranks and all runs with as many ranks agree
+// bit for bit; 16-bit types are summed in fp32 in that order and rounded once at the end.
+//
+// Blocking calls run at once. Those that start something return at once; a thread carries them out
+// in the order of issue. A blocking call may overtake what was started before it: Wait() before
+// touching a started collective's tensors, inputs included.
 //
 // Errors: EnvironmentError E-MPI-INIT, E-MPI-THREADS (start), E-MPI-COLLECTIVE (names operation,
-// sequence number and rank).
+// sequence number and rank), E-MPI-TIMEOUT (other ranks did not come, or stopped midway; names
+// those that have not arrived). A started collective's error is thrown by its Wait().
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "worker/comm/ledger.h"
+
 namespace contrail::worker {
+
+// A started collective. Dropping it does not cancel anything.
+class Pending {
+ public:
+  class Work {
+   public:
+    virtual ~Work() = default;
+    virtual void Wait() = 0;  // asleep
+    virtual bool done() = 0;
+  };
+  Pending() = default;  // nothing to wait for
+  explicit Pending(std::shared_ptr<Work> work) : work_(std::move(work)) {}
+  // Returns when the result is there; throws the collective's error. Once is enough.
+  void Wait() {
+    if (work_) std::exchange(work_, nullptr)->Wait();
+  }
+  bool done() const { return !work_ || work_->done(); }
+
+ private:
+  std::shared_ptr<Work> work_;
+};
+
+// How values to be summed travel.
+enum class Wire {
+  kAsStored,
+  kBFloat16,  // fp32 tensors only: every rank's values are rounded to bf16, their sum is fp32
+};
 
 class Comm {
  public:
@@ -37,46 +71,25 @@ class Comm {
   virtual void Broadcast(at::Tensor tensor, int root) = 0;
   virtual void Barrier() = 0;
 
-  // Totals so far: waiting for the last rank to arrive at a collective, and moving data once all
-  // are there. The rank that waits least is the straggler.
-  virtual double waiting_seconds() const { return 0; }
-  virtual double moving_seconds() const { return 0; }
+  virtual Pending StartAllReduceSum(at::Tensor tensor) = 0;
+  virtual Pending StartReduceScatterSum(at::Tensor out, const at::Tensor& in,
+                                        Wire wire = Wire::kAsStored) = 0;
+  virtual Pending StartAllGather(at::Tensor out, const at::Tensor& in) = 0;
+
+  // Seconds that a collective may wait for other ranks before it fails; 0 = for ever (at first).
+  virtual void SetTimeout(double /*seconds*/) {}
+
+  // Numbers, times and what is unfinished.
+  virtual Ledger& ledger() = 0;
+  uint64_t sequence() { return ledger().standing().entered; }
 
   // Text of every rank, rank order, on every rank. Counts as two collectives.
   std::vector<std::string> AllGatherText(const std::string& text);
   std::string BroadcastText(const std::string& text, int root);
-
-  // Called on entering and leaving each collective with its sequence number and name. Numbers
-  // start at 1 and are equal on all ranks for the same collective.
-  using Observer = std::function<void(uint64_t sequence, const char* name, bool entering)>;
-  void SetObserver(Observer observer) { observer_ = std::move(observer); }
-  uint64_t sequence() const { return sequence_; }
-
- protected:
-  // Numbers one collective and tells the observer; lives while the collective runs.
-  class Noted {
-   public:
-    Noted(Comm& comm, const char* name) : comm_(comm), name_(name) {
-      ++comm_.sequence_;
-      if (comm_.observer_) comm_.observer_(comm_.sequence_, name_, true);
-    }
-    ~Noted() {
-      if (comm_.observer_) comm_.observer_(comm_.sequence_, name_, false);
-    }
-    Noted(const Noted&) = delete;
-    Noted& operator=(const Noted&) = delete;
-
-   private:
-    Comm& comm_;
-    const char* name_;
-  };
-
-  Observer observer_;
-  uint64_t sequence_ = 0;
 };
 
 std::unique_ptr<Comm> MakeSingleComm();
-// Calls MPI_Init_thread(MULTIPLE) on first use. Finalize with ShutdownMpi().
+// Calls MPI_Init_thread(MULTIPLE) on first use. Finalize with ShutdownMpi() when it is gone.
 std::unique_ptr<Comm> MakeMpiComm();
 // True where this process was started by mpirun/srun with an MPI environment.
 bool StartedByMpi();

@@ -1,33 +1,29 @@
 #pragma once
-// A c10d backend over MPI for CPU tensors, as LibTorch's wheel ships none. Blocking: each call
-// returns a finished Work. Sums are formed in rank order (mpi_reduce.h), the rest are MPI's own
-// collectives, in place where the caller's buffers allow it. More elements than an MPI count holds
-// travel in chunks.
+// A c10d backend over MPI for CPU tensors, as LibTorch's wheel ships none. Sums are formed in rank
+// order (mpi_reduce.h), the rest are MPI's own collectives, in place where the caller's buffers
+// allow it. More elements than an MPI count holds travel in chunks.
+//
+// Options with asyncOp (c10d's default) queue the collective for a thread and a communicator of
+// their own; without, it runs at once on the caller's thread and the Work is finished. Both kinds
+// share one numbering.
 
 #include <mpi.h>
 
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <vector>
 
-#include "worker/comm/mpi_group.h"
-#include "worker/comm/mpi_reduce.h"
+#include "worker/comm/mpi_lane.h"
+#include "worker/comm/mpi_queue.h"
 
 namespace contrail::worker {
 
 class MpiBackend final : public c10d::Backend {
  public:
-  struct Limits {
-    int64_t max_count = int64_t{1} << 30;       // elements in one MPI call
-    int64_t chunk_elements = int64_t{1} << 16;  // of a slice, in flight from each peer
-  };
-
-  // Duplicates `comm` and makes its errors return codes.
-  explicit MpiBackend(MPI_Comm comm, Limits limits);
-  explicit MpiBackend(MPI_Comm comm) : MpiBackend(comm, Limits()) {}
-  ~MpiBackend() override;
+  using Limits = MpiLimits;
+  explicit MpiBackend(MPI_Comm comm, Limits limits = {});
 
   const std::string getBackendName() const override { return "contrail-mpi"; }
-  uint64_t getSequenceNumberForGroup() override { return group_.sequence; }
+  uint64_t getSequenceNumberForGroup() override { return ledger_.standing().entered; }
 
   // One contiguous tensor each; only ReduceOp::SUM.
   c10::intrusive_ptr<c10d::Work> allreduce(std::vector<at::Tensor>& tensors,
@@ -40,20 +36,20 @@ class MpiBackend final : public c10d::Backend {
       at::Tensor& out, at::Tensor& in, const c10d::ReduceScatterOptions& options) override;
   c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions& options) override;
 
-  // Seconds spent so far waiting for peers to arrive at a collective, and moving data in it.
-  double waiting_seconds() const { return waiting_seconds_; }
-  double moving_seconds() const { return moving_seconds_; }
+  // What c10d has no word for.
+  c10::intrusive_ptr<c10d::Work> ReduceScatter(const at::Tensor& out, const at::Tensor& in,
+                                               Wire wire, bool async);
+  void SetTimeout(double seconds) { timeout_ = seconds; }
+  Ledger& ledger() { return ledger_; }
 
  private:
-  template <typename Body>
-  c10::intrusive_ptr<c10d::Work> Run(const char* operation, c10d::OpType type, Body body);
-  void GatherChunked(void* out, const void* in, int64_t count, at::ScalarType type);
+  c10::intrusive_ptr<c10d::Work> Run(Collective collective, c10d::OpType type, bool async);
 
-  MpiGroup group_;
-  Limits limits_;
-  RankOrderSum sum_;
-  double waiting_seconds_ = 0;
-  double moving_seconds_ = 0;
+  double timeout_ = 0;
+  Ledger ledger_;
+  RollCall roll_;
+  MpiLane now_;
+  MpiQueue later_;
 };
 
 }  // namespace contrail::worker

@@ -36,6 +36,16 @@ void InitMpi() {
   }
 }
 
+class PendingWork final : public Pending::Work {
+ public:
+  explicit PendingWork(c10::intrusive_ptr<c10d::Work> work) : work_(std::move(work)) {}
+  void Wait() override { work_->wait(); }
+  bool done() override { return work_->isCompleted(); }
+
+ private:
+  c10::intrusive_ptr<c10d::Work> work_;
+};
+
 class MpiComm final : public Comm {
  public:
   MpiComm() : backend_(c10::make_intrusive<MpiBackend>(MPI_COMM_WORLD)) { FindNodes(); }
@@ -44,37 +54,55 @@ class MpiComm final : public Comm {
   int size() const override { return backend_->getSize(); }
   int local_rank() const override { return local_rank_; }
   const std::vector<int>& node_of_rank() const override { return node_of_rank_; }
-  double waiting_seconds() const override { return backend_->waiting_seconds(); }
-  double moving_seconds() const override { return backend_->moving_seconds(); }
+  void SetTimeout(double seconds) override { backend_->SetTimeout(seconds); }
+  Ledger& ledger() override { return backend_->ledger(); }
 
-  void AllReduceSum(at::Tensor tensor) override {
-    Noted noted(*this, "allreduce");
-    std::vector<at::Tensor> tensors = {std::move(tensor)};
-    backend_->allreduce(tensors, {});
-  }
+  void AllReduceSum(at::Tensor tensor) override { Reduce(std::move(tensor), false); }
   void ReduceScatterSum(at::Tensor out, const at::Tensor& in) override {
-    Noted noted(*this, "reduce_scatter");
-    at::Tensor source = in;
-    backend_->_reduce_scatter_base(out, source, {});
+    backend_->ReduceScatter(out, in, Wire::kAsStored, false);
   }
   void AllGather(at::Tensor out, const at::Tensor& in) override {
-    Noted noted(*this, "allgather");
-    at::Tensor source = in;
-    backend_->_allgather_base(out, source, {});
+    Gather(std::move(out), in, false);
   }
   void Broadcast(at::Tensor tensor, int root) override {
-    Noted noted(*this, "broadcast");
     std::vector<at::Tensor> tensors = {std::move(tensor)};
     c10d::BroadcastOptions options;
     options.rootRank = root;
+    options.asyncOp = false;
     backend_->broadcast(tensors, options);
   }
   void Barrier() override {
-    Noted noted(*this, "barrier");
-    backend_->barrier({});
+    c10d::BarrierOptions options;
+    options.asyncOp = false;
+    backend_->barrier(options);
+  }
+
+  Pending StartAllReduceSum(at::Tensor tensor) override {
+    return Started(Reduce(std::move(tensor), true));
+  }
+  Pending StartReduceScatterSum(at::Tensor out, const at::Tensor& in, Wire wire) override {
+    return Started(backend_->ReduceScatter(out, in, wire, true));
+  }
+  Pending StartAllGather(at::Tensor out, const at::Tensor& in) override {
+    return Started(Gather(std::move(out), in, true));
   }
 
  private:
+  static Pending Started(c10::intrusive_ptr<c10d::Work> work) {
+    return Pending(std::make_shared<PendingWork>(std::move(work)));
+  }
+  c10::intrusive_ptr<c10d::Work> Reduce(at::Tensor tensor, bool async) {
+    std::vector<at::Tensor> tensors = {std::move(tensor)};
+    c10d::AllreduceOptions options;
+    options.asyncOp = async;
+    return backend_->allreduce(tensors, options);
+  }
+  c10::intrusive_ptr<c10d::Work> Gather(at::Tensor out, at::Tensor in, bool async) {
+    c10d::AllgatherOptions options;
+    options.asyncOp = async;
+    return backend_->_allgather_base(out, in, options);
+  }
+
   // A node is what MPI says can share memory; it is named by its lowest rank.
   void FindNodes() {
     MPI_Comm node = MPI_COMM_NULL;

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include <limits>
 #include <string>
 
 #include "common/error.h"
@@ -10,9 +11,11 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int kSpins = 64;         // a few microseconds: peers on idle cores answer within it
-constexpr int kYields = 64;        // hands the core to a ready rank of an oversubscribed node
-constexpr long kSleepNs = 50'000;  // then sleep: a late peer is late by milliseconds
+constexpr int kSpins = 64;           // a few microseconds: peers on idle cores answer within it
+constexpr int kYields = 64;          // hands the core to a ready rank of an oversubscribed node
+constexpr int kBriskYields = 2048;   // about a millisecond on an idle core
+constexpr long kSleepNs = 50'000;    // then sleep: a late peer is late by milliseconds
+constexpr double kNotRunning = 1.0;  // a longer gap between two ticks is not the peers' fault
 
 }  // namespace
 
@@ -21,28 +24,43 @@ void MpiGroup::Check(int code) const {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw EnvironmentError(
-      "E-MPI-COLLECTIVE", "rank " + std::to_string(rank),
-      std::string(operation) + " number " + std::to_string(sequence) + " failed: " + text,
-      "look for the first rank that failed; the launcher restarts the job");
+  throw EnvironmentError("E-MPI-COLLECTIVE", "rank " + std::to_string(rank),
+                         std::string(OperationName(operation)) + " number " +
+                             std::to_string(sequence) + " failed: " + text,
+                         "look for the first rank that failed; the launcher restarts the job");
 }
 
-void Await(const MpiGroup& group, MPI_Request* request, Patience patience) {
+void MpiGroup::StartClock() {
+  last_tick = MPI_Wtime();
+  deadline = timeout > 0 ? last_tick + timeout : std::numeric_limits<double>::infinity();
+}
+
+void MpiGroup::Tick() {
+  const double now = MPI_Wtime();
+  if (now - last_tick > kNotRunning) deadline += now - last_tick;
+  last_tick = now;
+  if (meanwhile) meanwhile();
+  if (now > deadline) throw TimedOut();
+}
+
+void Await(MpiGroup& group, MPI_Request* request, Patience patience) {
+  const int yields = patience == Patience::kBrisk ? kBriskYields : kYields;
   for (int tries = 0;; ++tries) {
     int done = 0;
     group.Check(MPI_Test(request, &done, MPI_STATUS_IGNORE));
     if (done) return;
     if (tries < kSpins) continue;
-    if (tries < kSpins + kYields || patience == Patience::kBrisk) {
+    if (tries < kSpins + yields) {
       sched_yield();
     } else {
       const timespec pause = {0, kSleepNs};
       nanosleep(&pause, nullptr);
+      group.Tick();
     }
   }
 }
 
-void AwaitPeers(const MpiGroup& group) {
+void AwaitPeers(MpiGroup& group) {
   MPI_Request request = MPI_REQUEST_NULL;
   group.Check(MPI_Ibarrier(group.comm, &request));
   Await(group, &request, Patience::kPatient);

@@ -4,6 +4,9 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <functional>
+
+#include "monitoring/progress_word.h"
 
 namespace contrail::worker {
 
@@ -11,20 +14,32 @@ struct MpiGroup {
   MPI_Comm comm = MPI_COMM_NULL;
   int rank = 0;
   int size = 1;
-  uint64_t sequence = 0;       // number of the collective under way, from 1
-  const char* operation = "";  // its name
+  uint64_t sequence = 0;  // number of the collective under way, from 1
+  monitor::Operation operation = monitor::Operation::kNone;
+  double timeout = 0;               // seconds without an end, 0 = no limit
+  std::function<void()> meanwhile;  // called now and then by a thread that waits for long
+
+  double deadline = 0;   // MPI_Wtime; of the collective under way
+  double last_tick = 0;  // MPI_Wtime
 
   // Throws EnvironmentError E-MPI-COLLECTIVE unless `code` is MPI_SUCCESS.
   void Check(int code) const;
+  void StartClock();
+  // Throws TimedOut after the deadline. Time in which this process was itself not running (a
+  // stopped process, a suspended machine) does not count.
+  void Tick();
 };
 
+struct TimedOut {};  // of the collective under way
+
 // Waits for one request without burning the core another rank may need: a short spin, then
-// yields, then (patient) sleeps of 50 us.
+// yields, then sleeps of 50 us. Brisk is for data under way, whose sender may lack a core only for
+// a moment: it yields much longer before it sleeps.
 enum class Patience { kBrisk, kPatient };
-void Await(const MpiGroup& group, MPI_Request* request, Patience patience);
+void Await(MpiGroup& group, MPI_Request* request, Patience patience);
 
 // Returns when every rank of the group has called it. Waiting here, asleep, and only then moving
 // data with everyone present keeps late ranks' cores free and tells waiting from moving.
-void AwaitPeers(const MpiGroup& group);
+void AwaitPeers(MpiGroup& group);
 
 }  // namespace contrail::worker

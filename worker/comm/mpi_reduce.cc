@@ -11,43 +11,55 @@ constexpr int kTag = 1;
 constexpr int64_t kScratchElements = int64_t{1} << 22;  // 16 MB of fp32 whatever the rank count
 constexpr int64_t kLeastChunk = 1024;
 
-// out[i] = rows[0][i] + rows[1][i] + ... in that order; row q starts at rows + q * stride.
-// Blocked so that the partial sums stay in registers and first-level cache.
-template <typename T>
-__attribute__((optimize("O3"))) void SumRows(const T* rows, int64_t stride, int num_rows,
-                                             int64_t count, T* out) {
+// out[i] = rows[0][i] + rows[1][i] + ... in that order, formed in Sum; row q starts at rows +
+// q * stride. Blocked so that the partial sums stay in registers and first-level cache.
+template <typename Row, typename Sum, typename Out>
+__attribute__((optimize("O3"))) void SumRows(const Row* rows, int64_t stride, int num_rows,
+                                             int64_t count, Out* out) {
   constexpr int64_t kBlock = 512;
-  T sum[kBlock];
+  Sum sum[kBlock];
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t n = std::min(kBlock, count - begin);
-    std::memcpy(sum, rows + begin, n * sizeof(T));
+    for (int64_t i = 0; i < n; ++i) sum[i] = static_cast<Sum>(rows[begin + i]);
     for (int q = 1; q < num_rows; ++q) {
-      const T* row = rows + q * stride + begin;
-      for (int64_t i = 0; i < n; ++i) sum[i] = static_cast<T>(sum[i] + row[i]);
+      const Row* row = rows + q * stride + begin;
+      for (int64_t i = 0; i < n; ++i) sum[i] = static_cast<Sum>(sum[i] + static_cast<Sum>(row[i]));
     }
-    std::memcpy(out + begin, sum, n * sizeof(T));
+    for (int64_t i = 0; i < n; ++i) out[begin + i] = static_cast<Out>(sum[i]);
   }
 }
 
-void SumRowsOf(at::ScalarType type, const void* rows, int64_t stride, int num_rows, int64_t count,
-               void* out) {
-  const auto sum = [&]<typename T>(T*) {
-    SumRows(static_cast<const T*>(rows), stride, num_rows, count, static_cast<T*>(out));
+// Types of what is stored and of what travels.
+void SumRowsOf(at::ScalarType stored, at::ScalarType wire, const void* rows, int64_t stride,
+               int num_rows, int64_t count, void* out) {
+  const auto sum = [&]<typename Row, typename Sum, typename Out>(Row, Sum, Out) {
+    SumRows<Row, Sum, Out>(static_cast<const Row*>(rows), stride, num_rows, count,
+                           static_cast<Out*>(out));
   };
-  switch (type) {
+  if (stored != wire) return sum(c10::BFloat16(), float(), float());
+  switch (stored) {
     case at::kFloat:
-      return sum(static_cast<float*>(nullptr));
+      return sum(float(), float(), float());
     case at::kDouble:
-      return sum(static_cast<double*>(nullptr));
+      return sum(double(), double(), double());
+    case at::kBFloat16:
+      return sum(c10::BFloat16(), float(), c10::BFloat16());
+    case at::kHalf:
+      return sum(c10::Half(), float(), c10::Half());
     case at::kInt:
-      return sum(static_cast<int32_t*>(nullptr));
+      return sum(int32_t(), int32_t(), int32_t());
     case at::kLong:
-      return sum(static_cast<int64_t*>(nullptr));
+      return sum(int64_t(), int64_t(), int64_t());
     case at::kByte:
-      return sum(static_cast<uint8_t*>(nullptr));
+      return sum(uint8_t(), uint8_t(), uint8_t());
     default:
       CONTRAIL_ASSERT(!"supported type");
   }
+}
+
+__attribute__((optimize("O3"))) void RoundToBFloat16(const float* in, int64_t count,
+                                                     c10::BFloat16* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<c10::BFloat16>(in[i]);
 }
 
 }  // namespace
@@ -64,6 +76,9 @@ MPI_Datatype MpiType(at::ScalarType type) {
       return MPI_INT64_T;
     case at::kByte:
       return MPI_UINT8_T;
+    case at::kBFloat16:
+    case at::kHalf:
+      return MPI_UINT16_T;
     default:
       CONTRAIL_ASSERT(!"supported type");
   }
@@ -77,22 +92,25 @@ std::vector<int64_t> EqualSlices(int64_t count, int size) {
   return begin;
 }
 
-at::Tensor RankOrderSum::Scratch(at::ScalarType type, int64_t elements) {
-  const int64_t bytes = elements * static_cast<int64_t>(c10::elementSize(type));
-  if (!scratch_.defined() || scratch_.numel() < bytes) scratch_ = at::empty({bytes}, at::kByte);
-  return scratch_.narrow(0, 0, bytes).view(type);
+char* RankOrderSum::Scratch(std::vector<char>& scratch, int64_t bytes) {
+  if (std::ssize(scratch) < bytes) scratch.resize(bytes);
+  return scratch.data();
 }
 
-void RankOrderSum::ReduceSlice(const MpiGroup& group, const at::Tensor& in,
-                               const std::vector<int64_t>& begin, at::Tensor out) {
+void RankOrderSum::ReduceSlice(MpiGroup& group, const at::Tensor& in,
+                               const std::vector<int64_t>& begin, const at::Tensor& out,
+                               Wire wire) {
   const int me = group.rank;
   const int size = group.size;
-  const MPI_Datatype type = MpiType(in.scalar_type());
-  const int64_t width = in.element_size();
+  const bool rounds = wire == Wire::kBFloat16;
+  CONTRAIL_ASSERT(!rounds || in.scalar_type() == at::kFloat);
+  const at::ScalarType travels = rounds ? at::kBFloat16 : in.scalar_type();
+  const MPI_Datatype type = MpiType(travels);
+  const auto width = static_cast<int64_t>(c10::elementSize(travels));
   const int64_t chunk = std::max<int64_t>(
       1, std::min(chunk_elements_, std::max(kLeastChunk, kScratchElements / size)));
-  at::Tensor scratch = Scratch(in.scalar_type(), size * chunk);
-  char* slots = static_cast<char*>(scratch.data_ptr());  // slot q: rank q's part of this chunk
+  char* slots = Scratch(received_, size * chunk * width);  // slot q: rank q's part of this chunk
+  char* outgoing = rounds ? Scratch(rounded_, size * chunk * width) : nullptr;
   const char* source = static_cast<const char*>(in.data_ptr());
   char* target = static_cast<char*>(out.data_ptr());
 
@@ -100,6 +118,14 @@ void RankOrderSum::ReduceSlice(const MpiGroup& group, const at::Tensor& in,
   const auto part = [&](int q, int64_t round) {
     const int64_t left = begin[q + 1] - begin[q] - round * chunk;
     return std::max<int64_t>(0, std::min(chunk, left));
+  };
+  // Own values for rank q as they travel: from where they lie, or rounded into `room`.
+  const auto values = [&](int q, int64_t round, char* room) -> const char* {
+    const int64_t first = begin[q] + round * chunk;
+    if (!rounds) return source + first * width;
+    RoundToBFloat16(reinterpret_cast<const float*>(source) + first, part(q, round),
+                    reinterpret_cast<c10::BFloat16*>(room));
+    return room;
   };
   int64_t longest = 0;
   for (int q = 0; q < size; ++q) longest = std::max(longest, begin[q + 1] - begin[q]);
@@ -118,26 +144,31 @@ void RankOrderSum::ReduceSlice(const MpiGroup& group, const at::Tensor& in,
       const int to = (me + k) % size;
       const int64_t count = part(to, round);
       if (count == 0) continue;
-      group.Check(MPI_Isend(source + (begin[to] + round * chunk) * width, static_cast<int>(count),
-                            type, to, kTag, group.comm, &sends[to]));
+      group.Check(MPI_Isend(values(to, round, outgoing + to * chunk * width),
+                            static_cast<int>(count), type, to, kTag, group.comm, &sends[to]));
     }
     if (own > 0) {
-      std::memcpy(slots + me * chunk * width, source + (begin[me] + round * chunk) * width,
-                  own * width);
+      char* mine = slots + me * chunk * width;
+      const char* given = values(me, round, mine);
+      if (given != mine) std::memcpy(mine, given, own * width);
       for (MPI_Request& request : receives) Await(group, &request, Patience::kBrisk);
-      SumRowsOf(in.scalar_type(), slots, chunk, size, own, target + round * chunk * width);
+      SumRowsOf(in.scalar_type(), travels, slots, chunk, size, own,
+                target + round * chunk * out.element_size());
     }
     for (MPI_Request& request : sends) Await(group, &request, Patience::kBrisk);
   }
 }
 
-void RankOrderSum::ReduceSmall(const MpiGroup& group, at::Tensor tensor) {
+void RankOrderSum::ReduceSmall(MpiGroup& group, const at::Tensor& tensor) {
   const int64_t count = tensor.numel();
-  const MPI_Datatype type = MpiType(tensor.scalar_type());
-  at::Tensor scratch = Scratch(tensor.scalar_type(), group.size * count);
-  group.Check(MPI_Allgather(tensor.data_ptr(), static_cast<int>(count), type, scratch.data_ptr(),
-                            static_cast<int>(count), type, group.comm));
-  SumRowsOf(tensor.scalar_type(), scratch.data_ptr(), count, group.size, count, tensor.data_ptr());
+  const at::ScalarType stored = tensor.scalar_type();
+  const MPI_Datatype type = MpiType(stored);
+  char* all = Scratch(received_, group.size * static_cast<int64_t>(tensor.nbytes()));
+  MPI_Request request = MPI_REQUEST_NULL;
+  group.Check(MPI_Iallgather(tensor.data_ptr(), static_cast<int>(count), type, all,
+                             static_cast<int>(count), type, group.comm, &request));
+  Await(group, &request, Patience::kBrisk);
+  SumRowsOf(stored, stored, all, count, group.size, count, tensor.data_ptr());
 }
 
 }  // namespace contrail::worker

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/comm/comm.h"
 #include "worker/comm/mpi_group.h"
 
 namespace contrail::worker {
@@ -22,20 +23,20 @@ class RankOrderSum {
 
   // out = own slice of the sum over ranks of `in`. `out` may be `in`'s own slice; `in` is
   // otherwise left alone. Both contiguous and of one supported type.
-  void ReduceSlice(const MpiGroup& group, const at::Tensor& in, const std::vector<int64_t>& begin,
-                   at::Tensor out);
+  void ReduceSlice(MpiGroup& group, const at::Tensor& in, const std::vector<int64_t>& begin,
+                   const at::Tensor& out, Wire wire);
 
   // tensor = sum over ranks, by gathering everything: for tensors of a few kB.
-  void ReduceSmall(const MpiGroup& group, at::Tensor tensor);
+  void ReduceSmall(MpiGroup& group, const at::Tensor& tensor);
 
  private:
-  at::Tensor Scratch(at::ScalarType type, int64_t elements);
+  char* Scratch(std::vector<char>& scratch, int64_t bytes);
 
   int64_t chunk_elements_;
-  at::Tensor scratch_;  // bytes, grown to the largest need
+  std::vector<char> received_, rounded_;  // grown to the largest need
 };
 
-// The MPI type of a tensor's elements; a bug for types other than the five of comm.h.
+// What carries a tensor's elements, bits untouched; a bug for types other than those of comm.h.
 MPI_Datatype MpiType(at::ScalarType type);
 
 }  // namespace contrail::worker

@@ -12,29 +12,50 @@ class SingleComm final : public Comm {
   int size() const override { return 1; }
   int local_rank() const override { return 0; }
   const std::vector<int>& node_of_rank() const override { return node_of_rank_; }
+  Ledger& ledger() override { return ledger_; }
 
-  void AllReduceSum(at::Tensor) override { Noted noted(*this, "allreduce"); }
+  void AllReduceSum(at::Tensor tensor) override { Note(Ledger::Operation::kAllReduce, tensor); }
   void ReduceScatterSum(at::Tensor out, const at::Tensor& in) override {
-    Noted noted(*this, "reduce_scatter");
-    CopyUnlessSame(out, in);
+    Reduce(std::move(out), in, Wire::kAsStored);
   }
   void AllGather(at::Tensor out, const at::Tensor& in) override {
-    Noted noted(*this, "allgather");
-    CopyUnlessSame(out, in);
-  }
-  void Broadcast(at::Tensor, int root) override {
-    CONTRAIL_ASSERT(root == 0);
-    Noted noted(*this, "broadcast");
-  }
-  void Barrier() override { Noted noted(*this, "barrier"); }
-
- private:
-  static void CopyUnlessSame(at::Tensor& out, const at::Tensor& in) {
     CONTRAIL_ASSERT(out.numel() == in.numel() && out.scalar_type() == in.scalar_type());
     if (out.data_ptr() != in.data_ptr()) out.view(-1).copy_(in.reshape(-1));
+    Note(Ledger::Operation::kAllGather, out);
+  }
+  void Broadcast(at::Tensor tensor, int root) override {
+    CONTRAIL_ASSERT(root == 0);
+    Note(Ledger::Operation::kBroadcast, tensor);
+  }
+  void Barrier() override { Note(Ledger::Operation::kBarrier, {}); }
+
+  Pending StartAllReduceSum(at::Tensor tensor) override {
+    AllReduceSum(std::move(tensor));
+    return {};
+  }
+  Pending StartReduceScatterSum(at::Tensor out, const at::Tensor& in, Wire wire) override {
+    Reduce(std::move(out), in, wire);
+    return {};
+  }
+  Pending StartAllGather(at::Tensor out, const at::Tensor& in) override {
+    AllGather(std::move(out), in);
+    return {};
+  }
+
+ private:
+  void Reduce(at::Tensor out, const at::Tensor& in, Wire wire) {
+    CONTRAIL_ASSERT(out.numel() == in.numel() && out.scalar_type() == in.scalar_type());
+    if (out.data_ptr() != in.data_ptr()) out.view(-1).copy_(in.reshape(-1));
+    if (wire == Wire::kBFloat16) out.copy_(out.to(at::kBFloat16));
+    Note(Ledger::Operation::kReduceScatter, in);
+  }
+  void Note(Ledger::Operation operation, const at::Tensor& tensor) {
+    const auto bytes = tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+    ledger_.Leave(ledger_.Enter(operation, bytes), 0, 0);
   }
 
   std::vector<int> node_of_rank_ = {0};
+  Ledger ledger_;
 };
 
 }  // namespace

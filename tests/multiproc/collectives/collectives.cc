@@ -15,7 +15,8 @@
 namespace contrail::worker {
 namespace {
 
-const at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kInt, at::kLong, at::kByte};
+const at::ScalarType kTypes[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf,
+                                 at::kInt,   at::kLong,   at::kByte};
 const int64_t kCounts[] = {1, 2, 5, 16, 1000, 30001, 300007};  // small path, both sides of chunks
 
 // What rank `rank` contributes; every rank can compute all of them.
@@ -25,14 +26,16 @@ at::Tensor Values(int rank, int64_t count, at::ScalarType type) {
   for (int64_t i = 0; i < count; ++i) {
     values.data_ptr<double>()[i] = static_cast<double>(draws.NextBelow(1 << 20)) / 7 - 70000;
   }
+  if (type == at::kHalf) values /= 64;  // its largest number is 65,504
   return type == at::kByte ? values.abs().remainder(200).to(type) : values.to(type);
 }
 
-// ((x_0 + x_1) + x_2) + ...: the promised order.
+// ((x_0 + x_1) + x_2) + ...: the promised order; 16-bit types in fp32, rounded once.
 at::Tensor SumInRankOrder(int64_t count, at::ScalarType type) {
-  at::Tensor sum = Values(0, count, type);
-  for (int rank = 1; rank < World().size(); ++rank) sum += Values(rank, count, type);
-  return sum;
+  const at::ScalarType sum_type = type == at::kBFloat16 || type == at::kHalf ? at::kFloat : type;
+  at::Tensor sum = Values(0, count, type).to(sum_type);
+  for (int rank = 1; rank < World().size(); ++rank) sum += Values(rank, count, type).to(sum_type);
+  return sum.to(type);
 }
 
 void SleepMs(int64_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
@@ -123,27 +126,27 @@ TEST(Collectives, MoreElementsThanOneCallMayCarry) {
   const int size = backend.getSize();
   const int rank = backend.getRank();
   std::vector<at::Tensor> tensors = {Values(rank, 50003, at::kDouble)};
-  backend.allreduce(tensors, {});
+  backend.allreduce(tensors, {})->wait();
   EXPECT_TRUE(at::equal(tensors[0], SumInRankOrder(50003, at::kDouble)));
 
   at::Tensor in = Values(rank, size * 211, at::kFloat);
   at::Tensor out = at::empty({211}, at::kFloat);
-  backend._reduce_scatter_base(out, in, {});
+  backend._reduce_scatter_base(out, in, {})->wait();
   EXPECT_TRUE(at::equal(out, SumInRankOrder(size * 211, at::kFloat).narrow(0, rank * 211, 211)));
 
   at::Tensor all = at::empty({size * 211}, at::kFloat);
   at::Tensor own = Values(rank, 211, at::kFloat);
-  backend._allgather_base(all, own, {});
+  backend._allgather_base(all, own, {})->wait();
   at::Tensor in_place = at::empty({size * 211}, at::kFloat);
   own = in_place.narrow(0, rank * 211, 211).copy_(own);
-  backend._allgather_base(in_place, own, {});
+  backend._allgather_base(in_place, own, {})->wait();
   for (int q = 0; q < size; ++q) {
     EXPECT_TRUE(at::equal(all.narrow(0, q * 211, 211), Values(q, 211, at::kFloat)));
   }
   EXPECT_TRUE(at::equal(all, in_place));
 
   tensors = {Values(rank, 500, at::kLong)};
-  backend.broadcast(tensors, {});
+  backend.broadcast(tensors, {})->wait();
   EXPECT_TRUE(at::equal(tensors[0], Values(0, 500, at::kLong)));
   EXPECT_EQ(backend.getSequenceNumberForGroup(), 5u);
 }
@@ -170,16 +173,17 @@ TEST(Collectives, NodesOfThisMachine) {
 }
 
 TEST(Collectives, NumberedAlikeOnAllRanks) {
-  std::vector<std::pair<uint64_t, bool>> seen;
+  std::vector<Ledger::Standing> seen;
   const uint64_t before = World().sequence();
-  World().SetObserver([&](uint64_t sequence, const char* name, bool entering) {
-    EXPECT_STREQ(name, "barrier");
-    seen.emplace_back(sequence, entering);
-  });
+  World().ledger().SetObserver([&](const Ledger::Standing& now) { seen.push_back(now); });
   World().Barrier();
-  World().SetObserver(nullptr);
-  EXPECT_THAT(seen,
-              testing::ElementsAre(std::pair(before + 1, true), std::pair(before + 1, false)));
+  World().ledger().SetObserver(nullptr);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].entered, before + 1);
+  EXPECT_EQ(seen[0].done, before);
+  EXPECT_EQ(seen[0].oldest_unfinished, Ledger::Operation::kBarrier);
+  EXPECT_EQ(seen[1].done, before + 1);
+  EXPECT_EQ(seen[1].oldest_unfinished, Ledger::Operation::kNone);
   for (const std::string& text : World().AllGatherText(std::to_string(before))) {
     EXPECT_EQ(text, std::to_string(before));
   }
@@ -188,11 +192,11 @@ TEST(Collectives, NumberedAlikeOnAllRanks) {
 TEST(Collectives, TheLateRankIsTheOneThatDoesNotWait) {
   if (World().size() == 1) return;
   World().Barrier();
-  const double before = World().waiting_seconds();
+  const double before = World().ledger().waiting_seconds();
   const bool late = World().rank() == World().size() - 1;
   if (late) SleepMs(200);
   World().Barrier();
-  const double waited = World().waiting_seconds() - before;
+  const double waited = World().ledger().waiting_seconds() - before;
   if (late) {
     EXPECT_LT(waited, 0.1);
   } else {
