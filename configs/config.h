@@ -29,6 +29,7 @@ struct Config {
     std::string name = "ViT-B/32";
     std::string init = "random";  // or a checkpoint's path
     std::string activation;       // "" = the model's own; "quick_gelu" | "gelu"
+    int64_t bn_group_size = 64;   // ResNets: consecutive samples that share batch statistics
   } model;
   struct {
     std::vector<std::string> train;  // tar shards, braces allowed; relative to the config file

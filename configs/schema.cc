@@ -72,6 +72,8 @@ std::vector<KeySpec> MakeTable() {
           "\"random\", or a checkpoint whose weights training starts from"),
       Choice("model.activation", AT(model.activation), {"", "quick_gelu", "gelu"},
              "activation of the MLPs; empty takes the model's own"),
+      Key("model.bn_group_size", AT(model.bn_group_size), {.min = 2},
+          "ResNets: consecutive samples of the global batch that share batch-norm statistics"),
 
       Key("data.train", AT(data.train), kAny,
           "tar shards of pairs; {000..999} is a range; paths are relative to the config file"),

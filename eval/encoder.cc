@@ -21,21 +21,24 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
   model::ModelSpec spec = model::FindModel(step->state().model);
   spec.activation = step->state().activation;
   spec.resolution = step->state().resolution;
-  CheckModel(*step, spec, LayoutOf(model::ClipModel::Create(spec)->params()));
-  auto encoder = std::make_unique<Encoder>(
-      spec, ReadWeights(*step), data::Tokenizer::Load(TokenizerOf(step->state())), batch_size);
+  const auto model = model::ClipModel::Create(spec);
+  CheckModel(*step, spec, LayoutOf(model->params()));
+  auto encoder = std::make_unique<Encoder>(spec, ReadWeights(*step),
+                                           data::Tokenizer::Load(TokenizerOf(step->state())),
+                                           batch_size, ReadBuffers(*step, model->buffers()));
   encoder->state_ = step->state();
   encoder->directory_ = step->dir();
   return encoder;
 }
 
 Encoder::Encoder(const model::ModelSpec& spec, at::Tensor weights,
-                 std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size)
+                 std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size,
+                 std::vector<at::Tensor> buffers)
     : model_(model::ClipModel::Create(spec)),
       weights_(std::move(weights)),
       tokenizer_(std::move(tokenizer)),
       batch_size_(batch_size) {
-  model_->Bind({ViewsOf(weights_, LayoutOf(model_->params())), {}});
+  model_->Bind({ViewsOf(weights_, LayoutOf(model_->params())), {}, std::move(buffers)});
   model_->Plan(batch_size_, batch_size_ * model_->spec().text.context, /*training=*/false);
 }
 

@@ -17,12 +17,14 @@ namespace contrail::eval {
 class Encoder {
  public:
   // `checkpoint`: a committed step or a run directory (its newest step). Throws as
-  // ckpt::StepReader::Open, and E-MODEL-NAME, E-CKPT-MODEL.
+  // ckpt::StepReader::Open, and E-MODEL-NAME, E-CKPT-MODEL, E-MODEL-STATISTICS.
   static std::unique_ptr<Encoder> Open(const FileSystem& fs, const std::string& checkpoint,
                                        int64_t batch_size);
-  // From weights in memory, fp32 [number of parameters], in the model's order.
+  // From weights in memory, fp32 [number of parameters], in the model's order. `buffers`: its
+  // running statistics, in the order of ClipModel::buffers().
   Encoder(const model::ModelSpec& spec, at::Tensor weights,
-          std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size);
+          std::shared_ptr<const data::Tokenizer> tokenizer, int64_t batch_size,
+          std::vector<at::Tensor> buffers = {});
 
   const model::ModelSpec& spec() const { return model_->spec(); }
   const data::Tokenizer& tokenizer() const { return *tokenizer_; }

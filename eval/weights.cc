@@ -63,6 +63,26 @@ at::Tensor ReadWeights(const ckpt::StepReader& step) {
   return flat;
 }
 
+std::vector<at::Tensor> ReadBuffers(const ckpt::StepReader& step,
+                                    const std::vector<model::BufferSpec>& specs) {
+  std::vector<at::Tensor> buffers;
+  for (const model::BufferSpec& spec : specs) {
+    const auto& arrays = step.buffers();
+    const auto found =
+        std::find_if(arrays.begin(), arrays.end(), [&](const ckpt::NamedArray& array) {
+          return array.name == spec.name && array.shape == spec.shape;
+        });
+    if (found == arrays.end()) {
+      throw UserError(
+          "E-MODEL-STATISTICS", step.dir(),
+          "has no '" + spec.name + "': the running statistics of batch norm are missing",
+          "use a checkpoint that was saved with them");
+    }
+    buffers.push_back(at::tensor(at::ArrayRef<float>(found->data)).view(spec.shape));
+  }
+  return buffers;
+}
+
 std::vector<at::Tensor> ViewsOf(const at::Tensor& flat, const ckpt::Layout& layout) {
   std::vector<at::Tensor> views;
   for (const ckpt::TensorInfo& tensor : layout.tensors) {

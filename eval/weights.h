@@ -22,6 +22,11 @@ void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
 // All weights of the step, fp32 [layout.num_elements].
 at::Tensor ReadWeights(const ckpt::StepReader& step);
 
+// The step's running statistics, fp32, in the order of `specs`; {} for a model without. Throws
+// UserError E-MODEL-STATISTICS where the step lacks one, or has it in another shape.
+std::vector<at::Tensor> ReadBuffers(const ckpt::StepReader& step,
+                                    const std::vector<model::BufferSpec>& specs);
+
 // Views into `flat` (as ReadWeights returns it), one a parameter.
 std::vector<at::Tensor> ViewsOf(const at::Tensor& flat, const ckpt::Layout& layout);
 

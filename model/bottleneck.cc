@@ -121,6 +121,11 @@ void Bottleneck::Backward(const OpTable& ops, const Arena& arena, const ResnetSc
   ops.Add(d_wide, d_x);
 }
 
+void Bottleneck::DropStatistics() {
+  for (ConvNorm* conv : {&conv1_, &conv2_, &conv3_}) conv->DropStatistics();
+  if (downsample_) downsample_->DropStatistics();
+}
+
 void Bottleneck::FoldStatistics(const OpTable& ops) {
   for (ConvNorm* conv : {&conv1_, &conv2_, &conv3_}) conv->FoldStatistics(ops);
   if (downsample_) downsample_->FoldStatistics(ops);

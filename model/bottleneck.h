@@ -43,6 +43,7 @@ class Bottleneck {
   void Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch, View x,
                 const ImageShape& in, View out, const NormMode& mode, View d, View d_x) const;
   void FoldStatistics(const OpTable& ops);
+  void DropStatistics();
 
  private:
   int64_t in_, planes_, stride_;

@@ -82,7 +82,7 @@ void ClipOverOps::BindBuffers(const std::vector<at::Tensor>& buffers) {
   if (buffers.empty() && !buffers_.empty()) {
     throw UserError("E-MODEL-STATISTICS", spec_.name,
                     "the running statistics of its batch norm are missing",
-                    "use a ViT, whose norms have none");
+                    "give the values they were saved with");
   }
   CONTRAIL_ASSERT(buffers.size() == buffers_.size());
   for (size_t i = 0; i < buffers.size(); ++i) {

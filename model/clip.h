@@ -63,6 +63,8 @@ class ClipModel {
   // planned without training, else those of each bn_group_size consecutive images of a micro-batch
   // (of all of it, where that is fewer); a micro-batch is whole groups.
   virtual void FoldStatistics() = 0;
+  // Ends a step that is not to count: what was collected since the last call is forgotten.
+  virtual void DropStatistics() = 0;
 
   // images: uint8 [b, 3, R, R] RGB (normalised inside with CLIP's mean and std); features: fp32
   // [b, D], written in place, unit norm. Texts' tensors must stay as they are until the backward.

@@ -22,6 +22,7 @@ class ClipOverOps final : public ClipModel {
   int64_t arena_bytes() const override { return arena_.bytes(); }
 
   void FoldStatistics() override { image_->FoldStatistics(ops_); }
+  void DropStatistics() override { image_->DropStatistics(); }
 
   void ForwardImages(const at::Tensor& images, at::Tensor features, Keep keep) override;
   void BackwardImages(const at::Tensor& d_features, const GroupDone& done) override;

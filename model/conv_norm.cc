@@ -79,4 +79,9 @@ void ConvNorm::FoldStatistics(const OpTable& ops) {
   collected_ = 0;
 }
 
+void ConvNorm::DropStatistics() {
+  sums_.zero_();
+  collected_ = 0;
+}
+
 }  // namespace contrail::model

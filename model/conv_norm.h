@@ -47,6 +47,7 @@ class ConvNorm {
   void Backward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in, View out,
                 const NormMode& mode, View d, View d_pre, View d_x) const;
   void FoldStatistics(const OpTable& ops);
+  void DropStatistics();
 
  private:
   ConvShape shape_;

@@ -29,6 +29,7 @@ class ImageTower {
   virtual std::vector<BufferSpec> Buffers() const { return {}; }
   virtual void BindBuffers(const std::vector<at::Tensor>& /*buffers*/) {}
   virtual void FoldStatistics(const OpTable& /*ops*/) {}
+  virtual void DropStatistics() {}
 };
 
 }  // namespace contrail::model

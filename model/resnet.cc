@@ -74,6 +74,11 @@ void ResnetTower::FoldStatistics(const OpTable& ops) {
   for (Bottleneck& block : blocks_) block.FoldStatistics(ops);
 }
 
+void ResnetTower::DropStatistics() {
+  for (ConvNorm& conv : stem_) conv.DropStatistics();
+  for (Bottleneck& block : blocks_) block.DropStatistics();
+}
+
 ImageShape ResnetTower::InputShape(size_t block, int64_t count) const {
   ImageShape shape = StemShape(count).Halved();
   for (size_t i = 0; i < block; ++i) shape = blocks_[i].Out(shape);

@@ -26,6 +26,7 @@ class ResnetTower final : public ImageTower {
   std::vector<BufferSpec> Buffers() const override;
   void BindBuffers(const std::vector<at::Tensor>& buffers) override;
   void FoldStatistics(const OpTable& ops) override;
+  void DropStatistics() override;
 
  private:
   static constexpr size_t kStem = 3;

@@ -20,6 +20,13 @@ bool Trains(const std::string& key) {
   return spec != nullptr && spec->trains;
 }
 
+// As TOML; "" where the key is of a phase.
+std::string DefaultOf(const std::string& key) {
+  Config config;
+  const KeySpec* spec = FindKey(key);
+  return spec == nullptr ? "" : FieldToToml(spec->of_config(config));
+}
+
 bool AskedFor(const Config& config, const std::string& key) {
   const auto origin = config.origin.find(key);
   return origin != config.origin.end() && origin->second.starts_with("--set");
@@ -93,7 +100,7 @@ std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
                               const model::ModelSpec& spec, const std::string& data_fingerprint,
-                              FlatParams& flat) {
+                              FlatParams& flat, RunningStatistics& statistics) {
   const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
   if (steps.empty() && from) {
     throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
@@ -109,6 +116,7 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
         eval::CheckModel(*step, spec, flat.layout());
         CheckState(*step, config, data_fingerprint);
         ReadOwn(*step, flat);
+        statistics.Import(eval::ReadBuffers(*step, statistics.specs()));
         resumed = Resumed{step->state(), step->lineage(), step->dir()};
       });
     } catch (const AgreedError& error) {
@@ -131,7 +139,8 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
 }
 
 void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::ModelSpec& spec,
-                const std::vector<model::ParamSpec>& params, FlatParams& flat) {
+                const std::vector<model::ParamSpec>& params, FlatParams& flat,
+                RunningStatistics& statistics) {
   const auto seed = static_cast<uint64_t>(config.run.seed);
   if (config.model.init == "random") {
     for (size_t i = 0; i < params.size(); ++i) {
@@ -151,6 +160,7 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::M
       out += range.end - range.begin;
     }
     flat.ImportOwn(0, own.data());
+    statistics.Import(eval::ReadBuffers(*step, statistics.specs()));
   });
   GatherWeights(comm, flat);
 }
@@ -173,7 +183,8 @@ std::vector<std::string> TrainingChanges(const std::string& old_toml, const std:
     if (now != after.end()) after.erase(now);
   }
   for (const auto& [key, value] : after) {
-    if (Trains(key)) changes.push_back(key + ": (default) -> " + value);
+    // A key that the older program did not know stands for its default.
+    if (Trains(key) && value != DefaultOf(key)) changes.push_back(key + ": (default) -> " + value);
   }
   return changes;
 }

@@ -98,6 +98,7 @@ void Saver::Begin(const ckpt::RunState& state, const TakeSnapshot& snapshot) {
   plan.topology = {comm_.rank(), comm_.size(), comm_.node_of_rank()};
   plan.ranges_of_rank = options_.ranges_of_rank;
   plan.retry = static_cast<uint64_t>(failed_);
+  if (options_.take_buffers) plan.buffers = options_.take_buffers();
   job_ = std::make_unique<ckpt::SaveJob>(fs_, std::move(plan), snapshot());
   stall_ = SystemClock().Monotonic() - start;
 }

@@ -38,6 +38,8 @@ class Saver {
     uint64_t resumed_step = 0;  // committed already
     ckpt::Layout layout;
     std::vector<std::vector<ckpt::Range>> ranges_of_rank;
+    // Collective, as a save begins: the arrays that are no parameters. Empty: the model has none.
+    std::function<std::vector<ckpt::NamedArray>()> take_buffers = {};
     // Called on the root's background thread before a step becomes visible.
     std::function<void()> before_commit;
   };

@@ -38,12 +38,6 @@ std::string NearestDivisors(int64_t batch, int ranks) {
                                           : std::to_string(below);
 }
 
-// The largest divisor of `whole` up to `limit` >= 1.
-int64_t LargestDivisor(int64_t whole, int64_t limit) {
-  while (whole % limit != 0) --limit;
-  return limit;
-}
-
 // The build id that the linker put into this program, as hex digits; "" where it put none.
 std::string BuildId() {
   std::string id;
@@ -123,14 +117,6 @@ void CheckConfig(const Config& config, int ranks) {
                     "train.global_batch_size " + std::to_string(batch) +
                         " cannot be shared evenly by " + std::to_string(ranks) + " ranks",
                     "use " + NearestDivisors(batch, ranks) + " ranks, or another batch size");
-  }
-  const int64_t local = batch / ranks;
-  const int64_t micro = config.train.micro_batch_size;
-  if (micro > 0 && local % std::min(micro, local) != 0) {
-    throw UserError("E-MICRO-BATCH", OriginOf(config, "train.micro_batch_size"),
-                    "a rank's share of the batch, " + std::to_string(local) +
-                        ", is not a multiple of train.micro_batch_size " + std::to_string(micro),
-                    "use " + std::to_string(LargestDivisor(local, micro)) + ", or \"auto\"");
   }
 }
 

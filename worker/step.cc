@@ -153,6 +153,7 @@ double TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::
     comm_.AllGather(flat_.weights(bucket), flat_.own_working(bucket));
     times.weight_gather += watch.Lap();
   }
+  model_.FoldStatistics();
   return ClampLogitScale(flat_.views().weights.back(), options_.logit_scale_max);
 }
 

@@ -6,7 +6,8 @@
 //   Loss      exact over the global batch; gradients of own features
 //   Backward  both towers; each bucket is reduce-scattered when its gradients are final
 //   (pulse)   gradient norm and everything else that ranks agree on
-//   Update    clip, AdamW on own slices, all-gather of the weights, clamp of the logit scale
+//   Update    clip, AdamW on own slices, all-gather of the weights, clamp of the logit scale; the
+//             running statistics of batch norm take the step in, once
 //
 // A rank's share b may be encoded in micro-batches: features first without keeping activations,
 // then, after the loss, each micro-batch again with its backward (gradient caching, Gao et al.

@@ -15,6 +15,7 @@
 #include "worker/reporter.h"
 #include "worker/resume.h"
 #include "worker/saver.h"
+#include "worker/statistics.h"
 #include "worker/step.h"
 
 namespace contrail::worker {
@@ -56,6 +57,7 @@ class Trainer {
   std::unique_ptr<PhasePlan> plan_;
   std::unique_ptr<model::ClipModel> model_;
   std::unique_ptr<FlatParams> flat_;
+  std::unique_ptr<RunningStatistics> statistics_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<Reporter> reporter_;

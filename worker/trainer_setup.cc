@@ -30,6 +30,8 @@ void Trainer::CheckStart() {
     CheckConfig(config_, comm_.size());
     spec_ = model::FindModel(config_.model.name);
     if (!config_.model.activation.empty()) spec_.activation = config_.model.activation;
+    spec_.resnet.bn_group_size = config_.model.bn_group_size;
+    CheckMicroBatch(config_, spec_, comm_.size());
     dataset_ = data::Dataset::Open(config_.data.train);
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
@@ -39,13 +41,8 @@ void Trainer::CheckStart() {
     data_fingerprint_ = dataset_->Fingerprint();
     tokenizer_ = data::Tokenizer::Load(config_.data.tokenizer);
     model_ = model::ClipModel::Create(spec_);
-    if (!model_->buffers().empty()) {  // neither checkpoints nor resuming know them
-      throw UserError(
-          "E-MODEL-STATISTICS", "model.name",
-          "training does not keep the running statistics of " + spec_.name + "'s batch norm yet",
-          "train a ViT");
-    }
     flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
+    statistics_ = std::make_unique<RunningStatistics>(model_->buffers());
   });
   CheckSameEverywhere(comm_, TrainingFingerprint(config_), data_fingerprint_);
   WarnIfOneCore(comm_);
@@ -59,7 +56,7 @@ void Trainer::Restore() {
   std::optional<Resumed> resumed;
   if (!launch_.fresh) {
     resumed = Resume(fs, comm_, launch_.run.Checkpoints(), launch_.from, config_, spec_,
-                     data_fingerprint_, *flat_);
+                     data_fingerprint_, *flat_, *statistics_);
   }
   if (resumed) {
     done_ = resumed->state.step;
@@ -67,9 +64,11 @@ void Trainer::Restore() {
     loss_ = resumed->state.loss;
     state_.parent = resumed->lineage;
   } else {
-    Initialise(fs, comm_, config_, spec_, model_->params(), *flat_);
+    Initialise(fs, comm_, config_, spec_, model_->params(), *flat_, *statistics_);
   }
-  model_->Bind(flat_->views());
+  model::BoundParams bound = flat_->views();
+  bound.buffers = statistics_->views();
+  model_->Bind(std::move(bound));
 }
 
 // A fresh run whose directory turns out not to be shared leaves nothing behind.
@@ -84,12 +83,13 @@ void Trainer::MakeSharedRunDir() {
 }
 
 void Trainer::MakeStep() {
-  const bool resnet = spec_.name.starts_with("RN") || spec_.name == "tiny-rn";
+  const bool resnet = !spec_.resnet.layers.empty();
   const auto& train = config_.train;
   const int64_t share = train.global_batch_size / comm_.size();
   const int64_t micro = train.micro_batch_size > 0
                             ? train.micro_batch_size
-                            : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)));
+                            : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)),
+                                            SamplesTogether(spec_, train.global_batch_size));
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
       TrainStep::Options{.global_batch_size = train.global_batch_size,
@@ -124,6 +124,11 @@ void Trainer::MakeSaver() {
                        .resumed_step = done_,
                        .layout = flat_->layout(),
                        .ranges_of_rank = {},
+                       .take_buffers =
+                           [this] {
+                             statistics_->Average(comm_);
+                             return statistics_->Export();
+                           },
                        .before_commit = [this] { reporter_->WaitUntilDurable(); }};
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
