@@ -6,7 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "bench/serve.h"
-#include "model/loss.h"
+#include "model/contrastive_loss.h"
 
 int main(int argc, char** argv) {
   if (argc != 4) {

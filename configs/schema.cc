@@ -112,7 +112,8 @@ std::vector<KeySpec> MakeTable() {
           "largest logit scale, clamped after each step"),
       Choice("train.precision", AT(train.precision), {"auto", "fp32", "bf16", "fp16"},
              "number format of the towers' matrix products"),
-      Choice("train.loss", AT(train.loss), {"clip", "siglip"}, "the contrastive loss"),
+      Choice("train.loss", AT(train.loss), {"clip", "siglip"},
+             "softmax over the batch, or a sigmoid for every pair with a learned bias"),
 
       Aside(Key("checkpoint.every_steps", AT(checkpoint.every_steps), kNotNegative,
                 "save after every so many steps; 0 = by time only")),

@@ -21,6 +21,7 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
   model::ModelSpec spec = model::FindModel(step->state().model);
   spec.activation = step->state().activation;
   spec.resolution = step->state().resolution;
+  spec.loss = LossOf(step->layout());
   const auto model = model::ClipModel::Create(spec);
   CheckModel(*step, spec, LayoutOf(model->params()));
   auto encoder = std::make_unique<Encoder>(spec, ReadWeights(*step),

@@ -40,6 +40,11 @@ ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params) {
   return layout;
 }
 
+std::string LossOf(const ckpt::Layout& layout) {
+  const auto is_bias = [](const ckpt::TensorInfo& tensor) { return tensor.name == "logit_bias"; };
+  return std::any_of(layout.tensors.begin(), layout.tensors.end(), is_bias) ? "siglip" : "clip";
+}
+
 void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
                 const ckpt::Layout& layout) {
   const ckpt::RunState& state = step.state();

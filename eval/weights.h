@@ -14,6 +14,9 @@ namespace contrail::eval {
 // A model's parameters as a checkpoint lays them out: concatenated in order, no padding.
 ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params);
 
+// What a checkpoint of this layout was trained with, as ModelSpec::loss: only "siglip" has a bias.
+std::string LossOf(const ckpt::Layout& layout);
+
 // Throws UserError E-CKPT-MODEL where the step holds another model, activation or set of tensors
 // than `spec`/`layout`; names the first tensors that differ.
 void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,

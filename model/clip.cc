@@ -49,7 +49,12 @@ ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options opti
   buffers_ = image_->Buffers();
   text_.Declare(&list);
   list.NextGroup();
-  list.Add("logit_scale", {}, {Init::Kind::kConstant, std::log(1.0 / 0.07)});
+  if (spec.loss == "siglip") {  // Zhai et al. 2023, section 3.2
+    list.Add("logit_scale", {}, {Init::Kind::kConstant, std::log(10.0)});
+    list.Add("logit_bias", {}, {Init::Kind::kConstant, -10.0});
+  } else {
+    list.Add("logit_scale", {}, {Init::Kind::kConstant, std::log(1.0 / 0.07)});
+  }
   params_ = std::move(list.specs());
 }
 

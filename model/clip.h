@@ -43,7 +43,8 @@ class ClipModel {
   virtual ~ClipModel() = default;
 
   virtual const ModelSpec& spec() const = 0;
-  // Visual tower first, then text, then "logit_scale" (always last).
+  // Visual tower first, then text, then "logit_scale" and, trained with "siglip", "logit_bias"; the
+  // two have a group of their own.
   virtual const std::vector<ParamSpec>& params() const = 0;
   // Running statistics of batch norm; none for ViTs.
   virtual const std::vector<BufferSpec>& buffers() const = 0;

@@ -37,6 +37,9 @@ struct ModelSpec {
   ResnetSpec resnet = {};
   TextSpec text;
   std::string activation = "quick_gelu";  // "quick_gelu" | "gelu"
+  // What it is trained with: "clip", or "siglip", which adds the parameter logit_bias and starts
+  // from another logit scale.
+  std::string loss = "clip";
 };
 
 const std::vector<ModelSpec>& Registry();

@@ -99,11 +99,6 @@ void CheckConfig(const Config& config, int ranks) {
                     "train.precision = \"" + precision + "\" is not available in this build",
                     "the engine computes in fp32: set \"fp32\" or \"auto\"");
   }
-  if (config.train.loss != "clip") {
-    throw UserError("E-LOSS", OriginOf(config, "train.loss"),
-                    "train.loss = \"" + config.train.loss + "\" is not available in this build",
-                    "set \"clip\"");
-  }
   if (config.data.mean_std != "clip") {
     throw UserError(
         "E-MEAN-STD", OriginOf(config, "data.mean_std"),

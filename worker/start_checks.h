@@ -17,7 +17,7 @@ namespace contrail::worker {
 void CheckSize(const Comm& comm, long asked);
 
 // The part of the configuration that is not there yet or does not fit the ranks: E-PRECISION,
-// E-LOSS, E-MEAN-STD, E-CROP; E-RANKS with the nearest number of ranks that divides the batch.
+// E-MEAN-STD, E-CROP; E-RANKS with the nearest number of ranks that divides the batch.
 void CheckConfig(const Config& config, int ranks);
 
 // Fewer samples than one global batch: E-DATA-SMALL.

@@ -6,8 +6,6 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int64_t kLossTile = 1024;
-
 at::Tensor Floats(int64_t rows, int64_t columns) { return at::zeros({rows, columns}, at::kFloat); }
 
 }  // namespace
@@ -19,7 +17,8 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
       options_(options),
       local_(options.global_batch_size / comm.size()),
       micro_(options.micro_batch_size > 0 ? std::min(options.micro_batch_size, local_) : local_),
-      loss_(local_, options.global_batch_size, model.spec().embed_dim, kLossTile) {
+      loss_(model::MakeLoss(model.spec().loss, local_, options.global_batch_size,
+                            model.spec().embed_dim)) {
   CONTRAIL_ASSERT(local_ * comm.size() == options.global_batch_size && local_ % micro_ == 0);
   const int64_t dim = model.spec().embed_dim;
   image_ = Floats(local_, dim);
@@ -29,10 +28,12 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
   d_image_ = Floats(local_, dim);
   d_text_ = Floats(local_, dim);
   const auto& params = model.params();
-  CONTRAIL_ASSERT(params.back().name == "logit_scale");
-  scale_has_own_group_ =
-      std::none_of(params.begin(), params.end() - 1,
-                   [&](const model::ParamSpec& p) { return p.group == params.back().group; });
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (params[i].name == "logit_scale") scale_ = i;
+    if (params[i].name == "logit_bias") bias_ = i;
+  }
+  CONTRAIL_ASSERT(scale_ > 0);
+  logit_group_ = params[scale_].group;
   model_.Plan(micro_, micro_ * model.spec().text.context, /*training=*/true);
 }
 
@@ -87,11 +88,13 @@ model::LossOutput TrainStep::Loss(monitor::StepTimes& times) {
                                   .image_all = gathered_.narrow(1, 0, dim),
                                   .text_all = gathered_.narrow(1, dim, dim),
                                   .offset = comm_.rank() * local_,
-                                  .scale = logit_scale()};
+                                  .scale = logit_scale(),
+                                  .bias = logit_bias()};
   const model::LossOutput output =
-      loss_.Compute(input, d_image_, d_text_,
-                    [this](at::Tensor tensor) { comm_.AllReduceSum(std::move(tensor)); });
+      loss_->Compute(input, d_image_, d_text_,
+                     [this](at::Tensor tensor) { comm_.AllReduceSum(std::move(tensor)); });
   d_scale_ = output.d_scale;
+  d_bias_ = output.d_bias;
   times.loss = watch.Lap();
   return output;
 }
@@ -100,9 +103,9 @@ void TrainStep::Backward(monitor::StepTimes& times) {
   Stopwatch watch;
   flat_.ZeroGrads();
   flat_.StartBackward();
-  AddLogitScaleGradient();
+  AddLogitGradients();
   times.grad_reduce = 0;
-  if (scale_has_own_group_) ReduceWhenReady(model_.params().back().group, times);
+  ReduceWhenReady(logit_group_, times);
   const auto done = [&](int group) { ReduceWhenReady(group, times); };
   const auto not_done = [](int) {};
   // Groups count up in the order of forward use, so the text tower's come first on the way back.
@@ -127,9 +130,12 @@ void TrainStep::Backward(monitor::StepTimes& times) {
   times.backward = watch.Lap() - times.grad_reduce;
 }
 
-// The parameter is ln s, so its gradient is s dL/ds. dL/ds is global already: one rank adds it.
-void TrainStep::AddLogitScaleGradient() {
-  if (comm_.rank() == 0) flat_.views().grads.back().fill_(d_scale_ * logit_scale());
+// The parameter is ln s, so its gradient is s dL/ds. Both are global already: one rank adds them.
+void TrainStep::AddLogitGradients() {
+  if (comm_.rank() != 0) return;
+  const std::vector<at::Tensor>& grads = flat_.views().grads;
+  grads[scale_].fill_(d_scale_ * logit_scale());
+  if (bias_ > 0) grads[bias_].fill_(d_bias_);
 }
 
 void TrainStep::ReduceWhenReady(int group, monitor::StepTimes& times) {
@@ -154,7 +160,7 @@ double TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::
     times.weight_gather += watch.Lap();
   }
   model_.FoldStatistics();
-  return ClampLogitScale(flat_.views().weights.back(), options_.logit_scale_max);
+  return ClampLogitScale(flat_.views().weights[scale_], options_.logit_scale_max);
 }
 
 std::vector<int64_t> TrainStep::BrokenRows() const {
@@ -164,7 +170,11 @@ std::vector<int64_t> TrainStep::BrokenRows() const {
 }
 
 double TrainStep::logit_scale() const {
-  return std::exp(static_cast<double>(flat_.views().weights.back().item<float>()));
+  return std::exp(static_cast<double>(flat_.views().weights[scale_].item<float>()));
+}
+
+double TrainStep::logit_bias() const {
+  return bias_ > 0 ? static_cast<double>(flat_.views().weights[bias_].item<float>()) : 0;
 }
 
 }  // namespace contrail::worker

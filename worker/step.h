@@ -53,6 +53,7 @@ class TrainStep {
   // Rows of the global batch whose gathered features are not finite, ascending.
   std::vector<int64_t> BrokenRows() const;
   double logit_scale() const;
+  double logit_bias() const;  // 0 where the loss has none
   int64_t local_batch_size() const { return local_; }
 
  private:
@@ -63,7 +64,7 @@ class TrainStep {
     at::Tensor d_image, d_text;  // [m, D] rows of d_image_, d_text_
   };
   void Cut(const data::Batch& batch);
-  void AddLogitScaleGradient();
+  void AddLogitGradients();
   void ReduceWhenReady(int group, monitor::StepTimes& times);
 
   Comm& comm_;
@@ -77,9 +78,12 @@ class TrainStep {
   at::Tensor packed_;            // [b, 2 D]: image | text
   at::Tensor gathered_;          // [B, 2 D]
   at::Tensor d_image_, d_text_;  // [b, D]
-  model::ContrastiveLoss loss_;
+  std::unique_ptr<model::Loss> loss_;
   double d_scale_ = 0;  // dL/ds of the last Loss
-  bool scale_has_own_group_ = false;
+  double d_bias_ = 0;
+  int logit_group_ = 0;  // of the parameters that no tower has
+  size_t scale_ = 0;     // index of logit_scale
+  size_t bias_ = 0;      // ... of logit_bias; 0 where the loss has none
 
   std::vector<Micro> micros_;
   std::vector<int32_t> offsets_;  // text offsets of every micro-batch, from 0 each

@@ -31,6 +31,7 @@ void Trainer::CheckStart() {
     spec_ = model::FindModel(config_.model.name);
     if (!config_.model.activation.empty()) spec_.activation = config_.model.activation;
     spec_.resnet.bn_group_size = config_.model.bn_group_size;
+    spec_.loss = config_.train.loss;
     CheckMicroBatch(config_, spec_, comm_.size());
     dataset_ = data::Dataset::Open(config_.data.train);
     CheckDataSize(dataset_->size(), config_);

@@ -32,6 +32,29 @@ DenseLoss DenseContrastiveLoss(const at::Tensor& image, const at::Tensor& text, 
   return result;
 }
 
+// open_clip's SigLipLoss on one rank, in its own words: -log sigmoid(y l) summed over pairs, by B.
+DenseLoss DenseSigmoidLoss(const at::Tensor& image, const at::Tensor& text, double scale,
+                           double bias, at::ScalarType type) {
+  at::Tensor I = image.to(type).detach().clone().requires_grad_(true);
+  at::Tensor T = text.to(type).detach().clone().requires_grad_(true);
+  at::Tensor s = at::full({}, scale, type).requires_grad_(true);
+  at::Tensor c = at::full({}, bias, type).requires_grad_(true);
+  const int64_t B = image.size(0);
+  at::Tensor logits = s * at::mm(I, T.t()) + c;
+  const at::Tensor labels = 2 * at::eye(B, type) - at::ones({B, B}, type);
+  at::Tensor loss = -at::log_sigmoid(labels * logits).sum() / B;
+  loss.backward();
+  DenseLoss result;
+  result.loss = loss.item<double>();
+  result.d_scale = s.grad().item<double>();
+  result.d_bias = c.grad().item<double>();
+  result.d_image = I.grad().to(at::kDouble);
+  result.d_text = T.grad().to(at::kDouble);
+  result.correct_image_to_text = StrictlyBestOnDiagonal(logits);
+  result.correct_text_to_image = StrictlyBestOnDiagonal(logits.t());
+  return result;
+}
+
 Features MakeFeatures(int64_t rows, int64_t dim, double agreement, uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const auto unit = [](const at::Tensor& x) { return x / x.norm(2, {1}, true); };

@@ -1,6 +1,6 @@
 #pragma once
-// The contrastive loss as a dense B x B matrix in fp64 with autograd: the definition that
-// model/loss.h is held against. Shared by the in-process and the mpirun tests.
+// The losses as dense B x B matrices in fp64 with autograd: the definitions that model/loss.h is
+// held against. Shared by the in-process and the mpirun tests.
 
 #include <ATen/ATen.h>
 
@@ -11,6 +11,7 @@ namespace contrail::model {
 struct DenseLoss {
   double loss = 0;
   double d_scale = 0;
+  double d_bias = 0;
   at::Tensor d_image, d_text;  // fp64 [B, D]
   int64_t correct_image_to_text = 0;
   int64_t correct_text_to_image = 0;
@@ -19,6 +20,9 @@ struct DenseLoss {
 // image, text: [B, D]; computed in `type`.
 DenseLoss DenseContrastiveLoss(const at::Tensor& image, const at::Tensor& text, double scale,
                                at::ScalarType type = at::kDouble);
+
+DenseLoss DenseSigmoidLoss(const at::Tensor& image, const at::Tensor& text, double scale,
+                           double bias, at::ScalarType type = at::kDouble);
 
 // Unit rows whose pairs agree with cosine near `agreement`; deterministic.
 struct Features {

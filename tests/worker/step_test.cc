@@ -38,10 +38,16 @@ data::Batch NoiseBatch(uint64_t seed) {
   return batch;
 }
 
+model::ModelSpec TinyVit(const std::string& loss) {
+  model::ModelSpec spec = model::FindModel("tiny-vit");
+  spec.loss = loss;
+  return spec;
+}
+
 struct Rig {
-  explicit Rig(int64_t micro_batch_size)
+  explicit Rig(int64_t micro_batch_size, const std::string& loss = "clip")
       : comm(MakeSingleComm()),
-        model(model::ClipModel::Create(model::FindModel("tiny-vit"))),
+        model(model::ClipModel::Create(TinyVit(loss))),
         flat(model->params(), 0, 1, {.bucket_bytes = 4 << 20}) {
     for (size_t i = 0; i < model->params().size(); ++i) {
       model::InitParam(model->params()[i], 1, flat.views().weights[i]);
@@ -72,10 +78,13 @@ struct Rig {
   std::unique_ptr<TrainStep> step;
 };
 
-TEST(TrainStepTest, GradientCachingEqualsOneBatch) {
+class LossTest : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Every, LossTest, testing::Values("clip", "siglip"));
+
+TEST_P(LossTest, GradientCachingEqualsOneBatch) {
   const c10::InferenceMode guard;
-  Rig whole(0);
-  Rig cached(8);
+  Rig whole(0, GetParam());
+  Rig cached(8, GetParam());
   // Gradients first: Adam's first steps would turn rounding of tiny gradients into signs.
   monitor::StepTimes times;
   const data::Batch first = NoiseBatch(1);
@@ -109,24 +118,31 @@ TEST(TrainStepTest, GradientCachingEqualsOneBatch) {
   EXPECT_LT(std::sqrt(differences / squares), 1e-6);
 }
 
-TEST(TrainStepTest, LogitScaleGradientIsTheSlopeOfTheLoss) {
+// Scale and bias belong to no tower: their gradients are the step's own work.
+TEST_P(LossTest, GradientsOfTheLogitsAreSlopesOfTheLoss) {
   const c10::InferenceMode guard;
-  Rig rig(0);
+  Rig rig(0, GetParam());
   const data::Batch batch = NoiseBatch(4);
   monitor::StepTimes times;
-  at::Tensor log_scale = rig.flat.views().weights.back();
-  const auto loss_at = [&](float value) {
-    log_scale.fill_(value);
-    rig.step->Encode(batch, times);
-    rig.step->Gather(times);
-    return rig.step->Loss(times).loss;
-  };
-  const float at = log_scale.item<float>();
-  const double slope = (loss_at(at + 0.01f) - loss_at(at - 0.01f)) / 0.02;
-  loss_at(at);
-  rig.step->Backward(times);
-  const double gradient = rig.flat.views().grads.back().item<float>();
-  EXPECT_NEAR(gradient / slope, 1, 1e-3);
+  const auto& params = rig.model->params();
+  int checked = 0;
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (!params[i].name.starts_with("logit_")) continue;
+    ++checked;
+    at::Tensor weight = rig.flat.views().weights[i];
+    const auto loss_at = [&](float value) {
+      weight.fill_(value);
+      rig.step->Encode(batch, times);
+      rig.step->Gather(times);
+      return rig.step->Loss(times).loss;
+    };
+    const float at = weight.item<float>();
+    const double slope = (loss_at(at + 0.01f) - loss_at(at - 0.01f)) / 0.02;
+    loss_at(at);
+    rig.step->Backward(times);
+    EXPECT_NEAR(rig.flat.views().grads[i].item<float>() / slope, 1, 1e-3) << params[i].name;
+  }
+  EXPECT_EQ(checked, std::string(GetParam()) == "siglip" ? 2 : 1);
 }
 
 TEST(MicroBatchTest, IsTheLargestDivisorThatFits) {
@@ -139,13 +155,20 @@ TEST(MicroBatchTest, IsTheLargestDivisorThatFits) {
   EXPECT_EQ(FitMicroBatch(*model, 48, 1), 1);
 }
 
-TEST(TrainStepTest, LearnsABatchByHeart) {
+TEST_P(LossTest, LearnsABatchByHeart) {
   const c10::InferenceMode guard;
-  Rig rig(0);
+  Rig rig(0, GetParam());
   const data::Batch batch = NoiseBatch(9);
-  double loss = 0;
-  for (uint64_t update = 1; update <= 40; ++update) loss = rig.Train(update, batch);
-  EXPECT_LT(loss, 0.5);  // ln 32 = 3.5 at the start
+  const double first = rig.Train(1, batch);
+  for (uint64_t update = 2; update <= 60; ++update) rig.Train(update, batch);
+  monitor::StepTimes times;
+  rig.step->Encode(batch, times);
+  rig.step->Gather(times);
+  const model::LossOutput output = rig.step->Loss(times);
+  // 3.5 = ln 32 for "clip"; 10 for "siglip", whose positives start at a logit of -10.
+  EXPECT_LT(output.loss, first / 3);
+  EXPECT_EQ(output.correct_image_to_text, kBatch);
+  EXPECT_EQ(output.correct_text_to_image, kBatch);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 #include "common/rng.h"
 #include "model/clip.h"
-#include "model/loss.h"
+#include "model/contrastive_loss.h"
 #include "tests/model/loss_oracle.h"
 #include "tests/multiproc/collectives/mpi_main.h"
 #include "worker/flat.h"

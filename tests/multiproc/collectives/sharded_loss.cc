@@ -9,7 +9,8 @@
 namespace contrail::worker {
 namespace {
 
-void ExpectAgrees(const model::Features& features, double scale, double tolerance) {
+void ExpectAgrees(const model::Features& features, double scale, double tolerance,
+                  const std::string& name = "clip", double bias = 0) {
   const int64_t B = features.image.size(0);
   const int64_t D = features.image.size(1);
   const int64_t b = B / World().size();
@@ -27,15 +28,19 @@ void ExpectAgrees(const model::Features& features, double scale, double toleranc
   input.text_all = gathered.narrow(1, D, D);
   input.offset = offset;
   input.scale = scale;
+  input.bias = bias;
   at::Tensor d_image = at::empty({b, D}, at::kFloat);
   at::Tensor d_text = at::empty({b, D}, at::kFloat);
-  model::ContrastiveLoss loss(b, B, D, 64);
-  const model::LossOutput output =
-      loss.Compute(input, d_image, d_text, [](at::Tensor tensor) { World().AllReduceSum(tensor); });
+  const std::unique_ptr<model::Loss> loss = model::MakeLoss(name, b, B, D, 64);
+  const model::LossOutput output = loss->Compute(
+      input, d_image, d_text, [](at::Tensor tensor) { World().AllReduceSum(tensor); });
 
-  const model::DenseLoss dense = model::DenseContrastiveLoss(features.image, features.text, scale);
+  const model::DenseLoss dense =
+      name == "clip" ? model::DenseContrastiveLoss(features.image, features.text, scale)
+                     : model::DenseSigmoidLoss(features.image, features.text, scale, bias);
   EXPECT_NEAR(output.loss, dense.loss, 1e-6 * std::max(1.0, dense.loss) + 3e-8 * scale);
-  EXPECT_NEAR(output.d_scale, dense.d_scale, 0.1 * tolerance);
+  EXPECT_NEAR(output.d_scale, dense.d_scale, 0.1 * tolerance * std::max(1.0, dense.loss));
+  EXPECT_NEAR(output.d_bias, dense.d_bias, 0.1 * tolerance);
   at::Tensor d_image_all = at::empty({B, D}, at::kFloat);
   at::Tensor d_text_all = at::empty({B, D}, at::kFloat);
   World().AllGather(d_image_all, d_image);
@@ -55,6 +60,14 @@ TEST(ShardedLoss, AgreesWithDense) {
     ExpectAgrees(features, 1, 1e-6);
     ExpectAgrees(features, static_cast<float>(1 / 0.07), 1e-6);
     ExpectAgrees(features, 100, 1e-5);
+  }
+}
+
+TEST(ShardedLoss, SigmoidAgreesWithDense) {
+  for (int64_t B : {8, 64, 296}) {
+    const model::Features features = model::MakeFeatures(B, 48, 0.4, 7 * B);
+    ExpectAgrees(features, 10, 1e-6, "siglip", -10);
+    ExpectAgrees(features, 100, 1e-5, "siglip", -20);
   }
 }
 
