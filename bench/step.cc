@@ -30,7 +30,11 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
   for (size_t i = 0; i < model->params().size(); ++i) {
     model::InitParam(model->params()[i], /*seed=*/1, flat.views().weights[i]);
   }
-  model->Bind(flat.views());
+  model::BoundParams views = flat.views();
+  for (const model::BufferSpec& spec : model->buffers()) {
+    views.buffers.push_back(at::full(spec.shape, spec.initial));
+  }
+  model->Bind(std::move(views));
   worker::TrainStep step(*comm, *model, flat, {.global_batch_size = batch_size});
 
   uint64_t update = 0;

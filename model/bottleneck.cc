@@ -20,7 +20,7 @@ Bottleneck::Bottleneck(int64_t in, int64_t planes, int64_t stride)
       conv2_({.in = planes, .out = planes, .kernel = 3}),
       conv3_({.in = planes, .out = planes * kExpansion}) {
   if (stride > 1 || in != planes * kExpansion) {
-    downsample_.emplace(ConvShape{.in = in, .out = planes * kExpansion, .relu = false});
+    downsample_.emplace(ConvShape{.in = in, .out = planes * kExpansion});
   }
 }
 
@@ -49,76 +49,89 @@ void Bottleneck::BindBuffers(const std::vector<at::Tensor>& buffers, size_t* nex
   if (downsample_) downsample_->BindBuffers(buffers, next);
 }
 
-void Bottleneck::Plan(const ImageShape& in, bool training, ArenaPlan* plan) {
+void Bottleneck::Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan) {
   const ImageShape out = Out(in);
-  conv1_.Plan(in.count, in.rows(), training, plan);
-  y1_ = plan->Add(in.rows(), planes_);
-  conv2_.Plan(in.count, in.rows(), training, plan);
-  y2_ = plan->Add(in.rows(), planes_);
+  conv1_.Plan(groups, in.rows(), plan);
+  conv2_.Plan(groups, in.rows(), plan);
   if (stride_ > 1) {
     pooled_ = plan->Add(out.rows(), planes_);
     pooled_x_ = plan->Add(out.rows(), in_);
   }
-  conv3_.Plan(in.count, out.rows(), training, plan);
-  if (downsample_) {
-    downsample_->Plan(in.count, out.rows(), training, plan);
-    identity_ = plan->Add(out.rows(), channels_out());
-  }
+  conv3_.Plan(groups, out.rows(), plan);
+  if (downsample_) downsample_->Plan(groups, out.rows(), plan);
+}
+
+int64_t Bottleneck::ScratchSize(const ImageShape& in) const {
+  const int64_t out = Out(in).rows();
+  return std::max({out * channels_out(), in.rows() * planes_, out * in_});
+}
+
+ConvInput Bottleneck::Middle(const Arena& arena, const BatchNorm& norm2) const {
+  if (stride_ == 1) return {norm2.x, norm2.shape, &norm2};
+  const ImageShape small = Out(norm2.shape);
+  return {arena.At(pooled_, small.rows()), small};
+}
+
+ConvInput Bottleneck::Narrow(const Arena& arena, View x, const ImageShape& in) const {
+  if (stride_ == 1) return {x, in};
+  return {arena.At(pooled_x_, Out(in).rows()), Out(in)};
+}
+
+BatchNorm Bottleneck::LastNorm(const Arena& arena, const ImageShape& in, int64_t groups) const {
+  return conv3_.Norm(arena, Out(in), groups);
 }
 
 void Bottleneck::Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
                          const NormMode& mode, View out) {
-  const ImageShape small = Out(in);
-  const View y1 = arena.At(y1_, in.rows()), y2 = arena.At(y2_, in.rows());
-  conv1_.Forward(ops, arena, x, in, {}, mode, y1);
-  conv2_.Forward(ops, arena, y1, in, {}, mode, y2);
-  View middle = y2, identity = x;
-  if (stride_ > 1) {
-    middle = arena.At(pooled_, small.rows());
-    identity = arena.At(pooled_x_, small.rows());
-    ops.AveragePool(y2, in, middle);
-    ops.AveragePool(x, in, identity);
+  const BatchNorm norm1 = conv1_.Norm(arena, in, mode.groups);
+  const BatchNorm norm2 = conv2_.Norm(arena, in, mode.groups);
+  const BatchNorm norm3 = LastNorm(arena, in, mode.groups);
+  conv1_.Forward(ops, arena, {x, in}, mode);
+  conv2_.Forward(ops, arena, {norm1.x, in, &norm1}, mode);
+  const ConvInput middle = Middle(arena, norm2), narrow = Narrow(arena, x, in);
+  if (stride_ > 1) ops.AveragePool({norm2.x, in, &norm2}, middle.x);
+  conv3_.Forward(ops, arena, middle, mode);
+  if (!downsample_) {
+    ops.BatchNormAdd(norm3, x, nullptr, out);
+    return;
   }
-  if (downsample_) {
-    const View narrow = identity;
-    identity = arena.At(identity_, small.rows());
-    downsample_->Forward(ops, arena, narrow, small, {}, mode, identity);
-  }
-  conv3_.Forward(ops, arena, middle, small, identity, mode, out);
+  if (stride_ > 1) ops.AveragePool({x, in}, narrow.x);
+  downsample_->Forward(ops, arena, narrow, mode);
+  const BatchNorm identity = downsample_->Norm(arena, narrow.shape, mode.groups);
+  ops.BatchNormAdd(norm3, identity.x, &identity, out);
 }
 
 void Bottleneck::Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch,
-                          View x, const ImageShape& in, View out, const NormMode& mode, View d,
-                          View d_x) const {
+                          View x, const ImageShape& in, int64_t groups, View d, View d_x,
+                          const Through* before) const {
   const ImageShape small = Out(in);
   const bool pooled = stride_ > 1;
-  const View y1 = arena.At(y1_, in.rows()), y2 = arena.At(y2_, in.rows());
+  const BatchNorm norm1 = conv1_.Norm(arena, in, groups), norm2 = conv2_.Norm(arena, in, groups);
+  const Through after1{&norm1, Through::Relu::kOwn}, after2{&norm2, Through::Relu::kOwn};
+  const ConvInput middle = Middle(arena, norm2), narrow = Narrow(arena, x, in);
+
   const View d_pre3 = Shaped(arena, scratch.first, small.rows(), channels_out());
   const View d_middle = Shaped(arena, scratch.second, small.rows(), planes_);
-  const View middle = pooled ? arena.At(pooled_, small.rows()) : y2;
+  conv3_.BackwardWeight(ops, arena, middle, groups, d, d_pre3);
+  conv3_.BackwardInput(ops, small, d_pre3, false, d_middle, pooled ? nullptr : &after2);
+  const Slot& slot2 = pooled ? scratch.first : scratch.second;
+  const Slot& slot1 = pooled ? scratch.second : scratch.first;
+  const View d2 = Shaped(arena, slot2, in.rows(), planes_);
+  const View d1 = Shaped(arena, slot1, in.rows(), planes_);
+  if (pooled) ops.AveragePoolBackward(d_middle, in, d2, &after2);
+  conv2_.BackwardWeight(ops, arena, {norm1.x, in, &norm1}, groups, d2, d2);
+  conv2_.BackwardInput(ops, in, d2, false, d1, &after1);
+  conv1_.BackwardWeight(ops, arena, {x, in}, groups, d1, d1);
 
-  conv3_.Backward(ops, arena, middle, small, out, mode, d, d_pre3, d_middle);  // d: the identity's
-  const View d_first = Shaped(arena, scratch.first, in.rows(), planes_);
-  const View d_second = Shaped(arena, scratch.second, in.rows(), planes_);
-  if (pooled) ops.AveragePoolBackward(d_middle, in, d_first);
-  const View d_y2 = pooled ? d_first : d_second, d_y1 = pooled ? d_second : d_first;
-  conv2_.Backward(ops, arena, y1, in, y2, mode, d_y2, d_y2, d_y1);
-  conv1_.Backward(ops, arena, x, in, y1, mode, d_y1, d_y1, d_x);
-
-  if (!downsample_) {
-    ops.Add(d, d_x);
-    return;
+  if (downsample_) {
+    const BatchNorm identity = downsample_->Norm(arena, small, groups);
+    ops.BatchNormThrough(d, {&identity, Through::Relu::kNone});
+    downsample_->BackwardWeight(ops, arena, narrow, groups, d, d);
+    const View d_narrow = pooled ? Shaped(arena, slot2, small.rows(), in_) : d_x;
+    downsample_->BackwardInput(ops, small, d, false, d_narrow, nullptr);
+    if (pooled) ops.AveragePoolBackward(d_narrow, in, d_x, nullptr);
   }
-  const View narrow = pooled ? arena.At(pooled_x_, small.rows()) : x;
-  const View d_narrow = Shaped(arena, scratch.first, small.rows(), in_);
-  downsample_->Backward(ops, arena, narrow, small, {}, mode, d, d, d_narrow);
-  if (!pooled) {
-    ops.Add(d_narrow, d_x);
-    return;
-  }
-  const View d_wide = Shaped(arena, scratch.second, in.rows(), in_);
-  ops.AveragePoolBackward(d_narrow, in, d_wide);
-  ops.Add(d_wide, d_x);
+  conv1_.BackwardInput(ops, in, d1, /*add=*/true, d_x, before);  // to the identity's
 }
 
 void Bottleneck::DropStatistics() {

@@ -30,28 +30,39 @@ class Bottleneck {
   void AddBuffers(const std::string& name, std::vector<BufferSpec>* buffers) const;
   void Bind(ParamCursor* cursor);
   void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
-  void Plan(const ImageShape& in, bool training, ArenaPlan* plan);
+  void Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan);
+  // Elements that a backward needs of each slot of ResnetScratch.
+  int64_t ScratchSize(const ImageShape& in) const;
 
   ImageShape Out(const ImageShape& in) const { return stride_ == 1 ? in : in.Halved(); }
   int64_t channels_in() const { return in_; }
   int64_t channels_out() const { return planes_ * kExpansion; }
 
+  // Whether the gradients of x and of out have different shapes.
+  bool reshapes() const { return downsample_.has_value(); }
+
   // x [M, C], out [N, 4p].
   void Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
                const NormMode& mode, View out);
-  // d [N, 4p]: the gradient of out, used up. d_x [M, C] =.
+  // The norm that ends it, for whoever forms the gradient of out.
+  BatchNorm LastNorm(const Arena& arena, const ImageShape& in, int64_t groups) const;
+  // d [N, 4p]: the gradient of out, through its ReLU and LastNorm; used up. d_x [M, C] =, d's
+  // memory where the block does not reshape; then through `before`, where given.
   void Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch, View x,
-                const ImageShape& in, View out, const NormMode& mode, View d, View d_x) const;
+                const ImageShape& in, int64_t groups, View d, View d_x,
+                const Through* before) const;
   void FoldStatistics(const OpTable& ops);
   void DropStatistics();
 
  private:
+  // What conv3 and the downsample read.
+  ConvInput Middle(const Arena& arena, const BatchNorm& norm2) const;
+  ConvInput Narrow(const Arena& arena, View x, const ImageShape& in) const;
+
   int64_t in_, planes_, stride_;
   ConvNorm conv1_, conv2_, conv3_;
   std::optional<ConvNorm> downsample_;
-  Slot y1_, y2_;            // [M, p]
   Slot pooled_, pooled_x_;  // [N, p], [N, C], where the stride is 2
-  Slot identity_;           // [N, 4p], where there is a downsample
 };
 
 }  // namespace contrail::model

@@ -97,21 +97,32 @@ void ClipOverOps::BindBuffers(const std::vector<at::Tensor>& buffers) {
   image_->BindBuffers(buffers);
 }
 
-void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, bool training) {
-  CONTRAIL_ASSERT(max_samples > 0 &&
-                  (!training || bound_.weights.empty() || !bound_.grads.empty()));
+ArenaPlan ClipOverOps::LayOut(int64_t max_samples, int64_t max_tokens, const PlanFor& what) {
   if (max_tokens <= 0) max_tokens = max_samples * spec_.text.context;
-  max_samples_ = max_samples;
-  training_ = training;
   ArenaPlan plan;
-  image_->Plan(max_samples, training, &plan);
-  text_.Plan(max_samples, max_tokens, training, &plan);
+  image_->Plan(max_samples, what, &plan);
+  text_.Plan(max_samples, max_tokens, what, &plan);
   const int64_t scratch = plan.Mark();  // the towers never run at once
-  image_->PlanScratch(training, &plan);
+  image_->PlanScratch(what.training, &plan);
   plan.Rewind(scratch);
-  text_.PlanScratch(training, &plan);
+  text_.PlanScratch(what.training, &plan);
+  return plan;
+}
+
+void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, const PlanFor& what) {
+  CONTRAIL_ASSERT(max_samples > 0 &&
+                  (!what.training || bound_.weights.empty() || !bound_.grads.empty()));
+  max_samples_ = max_samples;
+  training_ = what.training;
+  const ArenaPlan plan = LayOut(max_samples, max_tokens, what);
   arena_ = Arena();
   arena_ = Arena(plan, type_);
+}
+
+int64_t PlannedElements(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
+                        const PlanFor& what) {
+  ClipOverOps model(spec, CpuOps(), ClipOverOps::Options{});
+  return model.LayOut(max_samples, max_tokens, what).size();
 }
 
 View ClipOverOps::Features(const at::Tensor& features, int64_t count) const {

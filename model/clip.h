@@ -8,7 +8,7 @@
 // Bind, then Plan, then forward and backward; one thread at a time. A forward replaces what the
 // same tower's last one kept, and leaves the other tower's alone, so gradient caching is: forward
 // all micro-batches with Keep::kNo, the loss, then Forward(kYes) and Backward for each. Results do
-// not depend on Keep, nor (ViTs and texts) on the number of threads, bit for bit; they may differ
+// not depend on Keep, nor on the number of threads, bit for bit; they may differ
 // in the last bits between instruction sets (AVX-512, AVX2, neither). Callers need no autograd
 // guard.
 //
@@ -27,6 +27,22 @@
 namespace contrail::model {
 
 enum class Keep { kNo, kYes };
+
+// Kinds of blocks that keep nothing but their input: their forward runs again in the backward, with
+// the same gradients bit for bit (and running statistics that count it once).
+struct Recompute {
+  bool vit = false;
+  bool text = false;
+  bool resnet = false;  // bottlenecks and stem
+};
+
+struct PlanFor {
+  bool training;
+  Recompute recompute;
+
+  PlanFor(bool for_training, Recompute again = {})  // a plain bool is a plan that keeps all
+      : training(for_training), recompute(again) {}
+};
 
 // Called when the backward of block `group` has returned: its gradients are final for this
 // micro-batch. Groups come in descending order inside a tower.
@@ -54,9 +70,8 @@ class ClipModel {
   virtual void Bind(BoundParams params) = 0;
 
   // Plans the arena for micro-batches of at most `max_samples` (and 77 tokens a caption, or
-  // `max_tokens` in all where given). After it, forward and backward allocate nothing (ResNets:
-  // what single convolutions and norms need while they run).
-  virtual void Plan(int64_t max_samples, int64_t max_tokens, bool training) = 0;
+  // `max_tokens` in all where given). After it, forward and backward allocate nothing.
+  virtual void Plan(int64_t max_samples, int64_t max_tokens, const PlanFor& what) = 0;
   virtual int64_t arena_bytes() const = 0;
 
   // Ends a step: the running statistics move by 0.1 towards the mean over the groups of all images
@@ -74,5 +89,9 @@ class ClipModel {
   virtual void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) = 0;
   virtual void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) = 0;
 };
+
+// What Plan would allocate, in elements of the model's type: known before anything is.
+int64_t PlannedElements(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
+                        const PlanFor& what);
 
 }  // namespace contrail::model

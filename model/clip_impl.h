@@ -18,7 +18,9 @@ class ClipOverOps final : public ClipModel {
   const std::vector<ParamSpec>& params() const override { return params_; }
   const std::vector<BufferSpec>& buffers() const override { return buffers_; }
   void Bind(BoundParams params) override;
-  void Plan(int64_t max_samples, int64_t max_tokens, bool training) override;
+  void Plan(int64_t max_samples, int64_t max_tokens, const PlanFor& what) override;
+  // Lays the towers' slots out.
+  ArenaPlan LayOut(int64_t max_samples, int64_t max_tokens, const PlanFor& what);
   int64_t arena_bytes() const override { return arena_.bytes(); }
 
   void FoldStatistics() override { image_->FoldStatistics(ops_); }

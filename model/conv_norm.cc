@@ -30,46 +30,48 @@ void ConvNorm::BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next)
   collected_ = 0;
 }
 
-void ConvNorm::Plan(int64_t samples, int64_t rows, bool training, ArenaPlan* plan) {
-  training_ = training;
-  if (!training) return;
+void ConvNorm::Plan(int64_t groups, int64_t rows, ArenaPlan* plan) {
   pre_ = plan->Add(rows, shape_.out);
-  stats_ = plan->Add(3 * samples, shape_.out);  // a group has at least one sample
+  state_ = plan->Add(BatchNorm::kStateRows * groups, shape_.out);
 }
 
-void ConvNorm::Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
-                       View residual, const NormMode& mode, View out) {
-  const View pre = training_ ? arena.At(pre_, out.rows) : out;
-  if (shape_.kernel == 1) {
-    ops.Linear(x, weight_.weight, {}, {}, pre);
-  } else {
-    ops.Convolve(x, in, weight_.weight, shape_.stride, pre);
-  }
-  if (mode.running) {
-    ops.BatchNormFixed(pre, gain_.weight, bias_.weight, running_mean_, running_variance_, residual,
-                       shape_.relu, out);
-    return;
-  }
-  const View stats = arena.At(stats_, 3 * mode.groups);
-  ops.BatchNorm(pre, gain_.weight, bias_.weight, residual, shape_.relu, mode.groups, out, stats);
-  if (mode.collect) {
-    ops.CollectStatistics(stats, mode.groups, pre.rows / mode.groups, AsView(sums_));
-    collected_ += mode.groups;
-  }
+ImageShape ConvNorm::Out(const ImageShape& in) const {
+  const int64_t s = shape_.stride;
+  return {in.count, (in.height + s - 1) / s, (in.width + s - 1) / s};
 }
 
-void ConvNorm::Backward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
-                        View out, const NormMode& mode, View d, View d_pre, View d_x) const {
-  const bool split = d_pre.data != d.data;
-  ops.BatchNormBackward(arena.At(pre_, d.rows), arena.At(stats_, 3 * mode.groups), gain_.weight,
-                        shape_.relu ? out : View{}, d, mode.groups, d_pre, split ? d : View{},
-                        gain_.grad, bias_.grad);
-  if (shape_.kernel != 1) {
-    ops.ConvolveBackward(x, in, weight_.weight, shape_.stride, d_pre, d_x, weight_.grad);
-    return;
-  }
-  ops.LinearBackwardWeight(x, d_pre, weight_.grad, {});
-  if (d_x) ops.LinearBackwardInput(d_pre, weight_.weight, d_x);
+BatchNorm ConvNorm::Norm(const Arena& arena, const ImageShape& in, int64_t groups) const {
+  const ImageShape out = Out(in);
+  return {.x = arena.At(pre_, out.rows()),
+          .shape = out,
+          .groups = groups,
+          .state = arena.At(state_, BatchNorm::kStateRows * groups),
+          .gain = gain_.weight,
+          .bias = bias_.weight,
+          .d_gain = gain_.grad,
+          .d_bias = bias_.grad};
+}
+
+void ConvNorm::Forward(const OpTable& ops, const Arena& arena, const ConvInput& in,
+                       const NormMode& mode) {
+  const BatchNorm norm = Norm(arena, in.shape, mode.groups);
+  ops.Convolve(in, weight_.weight, shape_.stride, norm.x, mode.running ? nullptr : &norm);
+  if (mode.running) ops.BatchNormFixed(norm, running_mean_, running_variance_);
+  if (!mode.collect) return;
+  ops.CollectStatistics(norm, AsView(sums_));
+  collected_ += mode.groups;
+}
+
+void ConvNorm::BackwardWeight(const OpTable& ops, const Arena& arena, const ConvInput& in,
+                              int64_t groups, View d, View d_pre) const {
+  ops.BatchNormBackward(Norm(arena, in.shape, groups), d, d_pre);
+  ops.ConvolveBackwardWeight(in, shape_.stride, d_pre, weight_.grad);
+}
+
+void ConvNorm::BackwardInput(const OpTable& ops, const ImageShape& in, View d_pre, bool add,
+                             View d_x, const Through* through) const {
+  CONTRAIL_ASSERT(shape_.stride == 1);
+  ops.ConvolveBackwardInput(d_pre, weight_.weight, in, add, d_x, through);
 }
 
 void ConvNorm::FoldStatistics(const OpTable& ops) {

@@ -1,7 +1,6 @@
 #pragma once
-// A convolution without bias and the batch norm behind it, with what may follow in the same pass:
-//
-//   out = f(batch_norm(conv(x)) + residual)
+// A convolution without bias and the batch norm behind it. Only the convolution's output is kept:
+// whoever reads norm and ReLU forms them on the way.
 //
 // Legend: M positions in, N positions out, C channels in, K channels out.
 
@@ -23,7 +22,6 @@ struct ConvShape {
   int64_t out = 0;
   int64_t kernel = 1;  // 1 or 3, "same" border
   int64_t stride = 1;  // 3 x 3 only
-  bool relu = true;
 };
 
 class ConvNorm {
@@ -36,27 +34,32 @@ class ConvNorm {
   void Bind(ParamCursor* cursor);
   // Takes its two of `buffers` from *next on.
   void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
-  // `samples` at most, `rows` positions out in all. Without training nothing is kept.
-  void Plan(int64_t samples, int64_t rows, bool training, ArenaPlan* plan);
+  // At most `groups` groups, `rows` positions out in all.
+  void Plan(int64_t groups, int64_t rows, ArenaPlan* plan);
 
-  // x [M, C]; residual [N, K] or empty; out [N, K].
-  void Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in, View residual,
-               const NormMode& mode, View out);
-  // d [N, K]: the gradient of out; then, where d_pre is other memory, that of the residual.
-  // d_pre [N, K]: the convolution's, may be d. d_x [M, C] =, may be empty.
-  void Backward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in, View out,
-                const NormMode& mode, View d, View d_pre, View d_x) const;
+  // in [M, C].
+  void Forward(const OpTable& ops, const Arena& arena, const ConvInput& in, const NormMode& mode);
+  // The norm of the last forward's output.
+  BatchNorm Norm(const Arena& arena, const ImageShape& in, int64_t groups) const;
+  // d [N, K]: what the norm's output has for a gradient (BatchNormThrough did its sums); d_pre,
+  // which may be d: the convolution's. The weight's and the norm's gradients +=.
+  void BackwardWeight(const OpTable& ops, const Arena& arena, const ConvInput& in, int64_t groups,
+                      View d, View d_pre) const;
+  // d_x [M, C] = or += where `add`; then through a norm, where there is one.
+  void BackwardInput(const OpTable& ops, const ImageShape& in, View d_pre, bool add, View d_x,
+                     const Through* through) const;
   void FoldStatistics(const OpTable& ops);
   void DropStatistics();
 
  private:
+  ImageShape Out(const ImageShape& in) const;
+
   ConvShape shape_;
   ParamCursor::Pair weight_, gain_, bias_;
   View running_mean_, running_variance_;
   at::Tensor sums_;        // [2, K] statistics since the last fold
   int64_t collected_ = 0;  // groups in them
-  bool training_ = false;
-  Slot pre_, stats_;  // [N, K], [3 groups, K]
+  Slot pre_, state_;       // [N, K], [8 groups, K]
 };
 
 }  // namespace contrail::model

@@ -16,7 +16,7 @@ class ImageTower {
 
   virtual void Declare(ParamList* list) = 0;
   virtual void Bind(ParamCursor* cursor) = 0;
-  virtual void Plan(int64_t samples, bool training, ArenaPlan* plan) = 0;
+  virtual void Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) = 0;
   virtual void PlanScratch(bool training, ArenaPlan* plan) = 0;
 
   // images: uint8 [count, 3, R, R]; features [count, D].

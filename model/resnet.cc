@@ -91,31 +91,32 @@ View ResnetTower::Input(const Arena& arena, size_t block, int64_t count) const {
   return Shaped(arena, inputs_[slot], InputShape(block, count).rows(), cols);
 }
 
-void ResnetTower::Plan(int64_t samples, bool training, ArenaPlan* plan) {
+void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   samples_ = samples;
-  training_ = training;
+  training_ = what.training;
+  recompute_ = what.training && what.recompute.resnet;
   kept_ = 0;
   std::vector<int64_t> sizes;  // of the blocks' inputs and of the pool's
   for (const Bottleneck& block : blocks_) {
     sizes.push_back(InputShape(sizes.size(), samples).rows() * block.channels_in());
   }
   sizes.push_back(InputShape(blocks_.size(), samples).rows() * 32 * width_);
-  if (!training) sizes.assign(2, *std::max_element(sizes.begin(), sizes.end()));
+  if (!training_) sizes.assign(2, *std::max_element(sizes.begin(), sizes.end()));
   inputs_.clear();
   for (const int64_t size : sizes) inputs_.push_back(plan->Add(1, size));
   pool_.Plan(samples, plan);
 
-  const int64_t mark = plan->Mark();  // without training, layers take turns from here on
-  pixels_ = plan->Add(samples * resolution_ * resolution_, 3);
-  const int64_t rows = StemShape(samples).rows();
-  for (size_t i = 0; i < kStem; ++i) {
-    stem_[i].Plan(samples, rows, training, plan);
-    stem_out_[i] = plan->Add(rows, i + 1 < kStem ? width_ / 2 : width_);
-  }
+  // Where nothing is kept, stem and blocks take turns from here on.
+  const bool keep = training_ && !recompute_;
+  const int64_t groups = GroupsOf(samples);
+  if (training_) pixels_ = plan->Add(samples * resolution_ * resolution_, 3);
+  const int64_t mark = plan->Mark();
+  if (!training_) pixels_ = plan->Add(samples * resolution_ * resolution_, 3);
+  for (ConvNorm& conv : stem_) conv.Plan(groups, StemShape(samples).rows(), plan);
   int64_t end = plan->Mark();
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    if (!training) plan->Rewind(mark);
-    blocks_[i].Plan(InputShape(i, samples), training, plan);
+    if (!keep) plan->Rewind(mark);
+    blocks_[i].Plan(InputShape(i, samples), groups, plan);
     end = std::max(end, plan->Mark());
   }
   plan->Rewind(end);
@@ -124,47 +125,45 @@ void ResnetTower::Plan(int64_t samples, bool training, ArenaPlan* plan) {
 void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) {
   pool_.PlanScratch(training, plan);
   if (!training) return;
-  const int64_t stem = StemShape(samples_).rows() * width_;
-  int64_t most = stem, gradients = 0;
+  int64_t most = StemShape(samples_).rows() * width_, gradients = 0;
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const int64_t in = InputShape(i, samples_).rows() * blocks_[i].channels_in();
-    const int64_t out = InputShape(i + 1, samples_).rows() * blocks_[i].channels_out();
-    const int64_t wide =
-        InputShape(i, samples_).rows() * blocks_[i].channels_out() / Bottleneck::kExpansion;
-    most = std::max({most, in, out, wide});
-    gradients = std::max({gradients, in, out});
+    most = std::max(most, blocks_[i].ScratchSize(InputShape(i, samples_)));
   }
+  for (const Slot& input : inputs_) gradients = std::max(gradients, input.cols);
   scratch_.first = plan->Add(1, most);
   scratch_.second = plan->Add(1, most);
   d_even_ = plan->Add(1, gradients);
   d_odd_ = plan->Add(1, gradients);
 }
 
-NormMode ResnetTower::Mode(int64_t count, bool collect) const {
-  if (!training_) return {.running = true};
-  if (count <= bn_group_size_) return {.collect = collect, .groups = 1};
-  CONTRAIL_ASSERT(count % bn_group_size_ == 0);
-  return {.collect = collect, .groups = count / bn_group_size_};
+int64_t ResnetTower::GroupsOf(int64_t count) const {
+  return training_ && count > bn_group_size_ ? count / bn_group_size_ : 1;
 }
 
-void ResnetTower::ForwardStem(const OpTable& ops, const Arena& arena, const uint8_t* images,
-                              int64_t count, const NormMode& mode) {
-  View x = arena.At(pixels_, count * resolution_ * resolution_);
-  ImageShape shape{count, resolution_, resolution_};
-  ops.Patchify(images, count, resolution_, 1, x);  // patches of one pixel: channels-last
-  for (size_t i = 0; i < kStem; ++i) {
-    const View out = arena.At(stem_out_[i], StemShape(count).rows());
-    stem_[i].Forward(ops, arena, x, shape, {}, mode, out);
-    x = out;
-    shape = StemShape(count);
-  }
-  ops.AveragePool(x, shape, Input(arena, 0, count));
+NormMode ResnetTower::Mode(int64_t count, bool collect) const {
+  if (!training_) return {.running = true};
+  CONTRAIL_ASSERT(count <= bn_group_size_ || count % bn_group_size_ == 0);
+  return {.collect = collect, .groups = GroupsOf(count)};
+}
+
+void ResnetTower::ForwardStem(const OpTable& ops, const Arena& arena, int64_t count,
+                              const NormMode& mode, View out) {
+  const ImageShape pixels{count, resolution_, resolution_}, shape = StemShape(count);
+  const BatchNorm norm1 = stem_[0].Norm(arena, pixels, mode.groups);
+  const BatchNorm norm2 = stem_[1].Norm(arena, shape, mode.groups);
+  const BatchNorm norm3 = stem_[2].Norm(arena, shape, mode.groups);
+  stem_[0].Forward(ops, arena, {arena.At(pixels_, pixels.rows()), pixels}, mode);
+  stem_[1].Forward(ops, arena, {norm1.x, shape, &norm1}, mode);
+  stem_[2].Forward(ops, arena, {norm2.x, shape, &norm2}, mode);
+  ops.AveragePool({norm3.x, shape, &norm3}, out);
 }
 
 void ResnetTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t* images,
                           int64_t count, View features, bool keep) {
   const NormMode mode = Mode(count, keep);
-  ForwardStem(ops, arena, images, count, mode);
+  // Patches of one pixel: channels-last.
+  ops.Patchify(images, count, resolution_, 1, arena.At(pixels_, count * resolution_ * resolution_));
+  ForwardStem(ops, arena, count, mode, Input(arena, 0, count));
   for (size_t i = 0; i < blocks_.size(); ++i) {
     blocks_[i].Forward(ops, arena, Input(arena, i, count), InputShape(i, count), mode,
                        Input(arena, i + 1, count));
@@ -177,35 +176,66 @@ void ResnetTower::Backward(const OpTable& ops, const Arena& arena, View d_featur
                            const GroupDone& done) {
   const int64_t count = kept_;
   CONTRAIL_ASSERT(count > 0 && d_features.rows == count);
-  const NormMode mode = Mode(count, false);
+  const NormMode again = Mode(count, /*collect=*/false);
+  const int64_t groups = again.groups;
+  bool even = true;
   const auto gradient = [&](size_t block) {
     const View like = Input(arena, block, count);
-    return Shaped(arena, block % 2 == 0 ? d_even_ : d_odd_, like.rows, like.cols);
+    return Shaped(arena, even ? d_even_ : d_odd_, like.rows, like.cols);
   };
-  pool_.Backward(ops, arena, d_features, gradient(blocks_.size()));
+  const auto last_norm = [&](size_t block) {
+    return blocks_[block].LastNorm(arena, InputShape(block, count), groups);
+  };
+  const auto after = [&](size_t block, const BatchNorm& norm) {
+    return Through{&norm, Through::Relu::kOutput, Input(arena, block + 1, count)};
+  };
+  View d = gradient(blocks_.size());
+  pool_.Backward(ops, arena, d_features, d);
   done(pool_group_);
   for (size_t i = blocks_.size(); i-- > 0;) {
-    blocks_[i].Backward(ops, arena, scratch_, Input(arena, i, count), InputShape(i, count),
-                        Input(arena, i + 1, count), mode, gradient(i + 1), gradient(i));
+    const View x = Input(arena, i, count);
+    const ImageShape in = InputShape(i, count);
+    const bool last = i + 1 == blocks_.size();
+    // The last block's activations are still there.
+    if (recompute_ && !last)
+      blocks_[i].Forward(ops, arena, x, in, again, Input(arena, i + 1, count));
+    const BatchNorm own = last_norm(i);
+    if (recompute_ || last) ops.BatchNormThrough(d, after(i, own));
+    if (blocks_[i].reshapes()) even = !even;
+    const View d_x = gradient(i);
+    if (recompute_ || i == 0) {
+      blocks_[i].Backward(ops, arena, scratch_, x, in, groups, d, d_x, nullptr);
+    } else {
+      const BatchNorm norm = last_norm(i - 1);
+      const Through before = after(i - 1, norm);
+      blocks_[i].Backward(ops, arena, scratch_, x, in, groups, d, d_x, &before);
+    }
+    d = d_x;
     done(first_group_ + 1 + static_cast<int>(i));
   }
-  BackwardStem(ops, arena, mode, gradient(0));
+  if (recompute_) ForwardStem(ops, arena, count, again, Input(arena, 0, count));
+  BackwardStem(ops, arena, groups, d);
   done(first_group_);
 }
 
-void ResnetTower::BackwardStem(const OpTable& ops, const Arena& arena, const NormMode& mode,
+void ResnetTower::BackwardStem(const OpTable& ops, const Arena& arena, int64_t groups,
                                View d) const {
-  const ImageShape shape = StemShape(kept_);
+  const ImageShape pixels{kept_, resolution_, resolution_}, shape = StemShape(kept_);
   const int64_t rows = shape.rows();
-  const auto output = [&](size_t i) { return arena.At(stem_out_[i], rows); };
+  const BatchNorm norm1 = stem_[0].Norm(arena, pixels, groups);
+  const BatchNorm norm2 = stem_[1].Norm(arena, shape, groups);
+  const BatchNorm norm3 = stem_[2].Norm(arena, shape, groups);
+  const Through after1{&norm1, Through::Relu::kOwn}, after2{&norm2, Through::Relu::kOwn};
+  const Through after3{&norm3, Through::Relu::kOwn};
   const View d3 = Shaped(arena, scratch_.first, rows, width_);
   const View d2 = Shaped(arena, scratch_.second, rows, width_ / 2);
   const View d1 = Shaped(arena, scratch_.first, rows, width_ / 2);
-  ops.AveragePoolBackward(d, shape, d3);
-  stem_[2].Backward(ops, arena, output(1), shape, output(2), mode, d3, d3, d2);
-  stem_[1].Backward(ops, arena, output(0), shape, output(1), mode, d2, d2, d1);
-  stem_[0].Backward(ops, arena, arena.At(pixels_, kept_ * resolution_ * resolution_),
-                    {kept_, resolution_, resolution_}, output(0), mode, d1, d1, {});
+  ops.AveragePoolBackward(d, shape, d3, &after3);
+  stem_[2].BackwardWeight(ops, arena, {norm2.x, shape, &norm2}, groups, d3, d3);
+  stem_[2].BackwardInput(ops, shape, d3, false, d2, &after2);
+  stem_[1].BackwardWeight(ops, arena, {norm1.x, shape, &norm1}, groups, d2, d2);
+  stem_[1].BackwardInput(ops, shape, d2, false, d1, &after1);
+  stem_[0].BackwardWeight(ops, arena, {arena.At(pixels_, pixels.rows()), pixels}, groups, d1, d1);
 }
 
 }  // namespace contrail::model

@@ -16,7 +16,7 @@ class ResnetTower final : public ImageTower {
 
   void Declare(ParamList* list) override;
   void Bind(ParamCursor* cursor) override;
-  void Plan(int64_t samples, bool training, ArenaPlan* plan) override;
+  void Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) override;
   void PlanScratch(bool training, ArenaPlan* plan) override;
   void Forward(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,
                View features, bool keep) override;
@@ -33,13 +33,14 @@ class ResnetTower final : public ImageTower {
   static constexpr int64_t kStride = 32;  // pixels to a position of the last stage
 
   NormMode Mode(int64_t count, bool collect) const;
+  int64_t GroupsOf(int64_t count) const;
   // Of the stem's convolutions' outputs, and of block `i`'s input.
   ImageShape StemShape(int64_t count) const { return {count, resolution_ / 2, resolution_ / 2}; }
   ImageShape InputShape(size_t block, int64_t count) const;
   View Input(const Arena& arena, size_t block, int64_t count) const;
-  void ForwardStem(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,
-                   const NormMode& mode);
-  void BackwardStem(const OpTable& ops, const Arena& arena, const NormMode& mode, View d) const;
+  void ForwardStem(const OpTable& ops, const Arena& arena, int64_t count, const NormMode& mode,
+                   View out);
+  void BackwardStem(const OpTable& ops, const Arena& arena, int64_t groups, View d) const;
 
   int64_t resolution_, width_, bn_group_size_;
   std::vector<ConvNorm> stem_;
@@ -48,13 +49,12 @@ class ResnetTower final : public ImageTower {
   AttentionPool pool_;
   int first_group_ = 0, pool_group_ = 0;
 
-  bool training_ = false;
+  bool training_ = false, recompute_ = false;
   int64_t samples_ = 0, kept_ = 0;
   Slot pixels_;               // [b R^2, 3]
-  Slot stem_out_[kStem];      // [b (R / 2)^2, w / 2 or w]
   std::vector<Slot> inputs_;  // of each block and of the pool; two in turn if not training
   ResnetScratch scratch_;
-  Slot d_even_, d_odd_;  // gradients of the blocks' inputs, in turn
+  Slot d_even_, d_odd_;  // gradients of the blocks' inputs, in turn where the shape changes
 };
 
 }  // namespace contrail::model

@@ -44,9 +44,9 @@ void TextTower::Bind(ParamCursor* cursor) {
   head_.Bind(cursor);
 }
 
-void TextTower::Plan(int64_t samples, int64_t tokens, bool training, ArenaPlan* plan) {
+void TextTower::Plan(int64_t samples, int64_t tokens, const PlanFor& what, ArenaPlan* plan) {
   kept_ = false;
-  transformer_.Plan(tokens, samples, training, plan);
+  transformer_.Plan(tokens, samples, what.training, what.recompute.text, plan);
   head_.Plan(samples, plan);
 }
 

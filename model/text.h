@@ -19,7 +19,7 @@ class TextTower {
 
   void Declare(ParamList* list);
   void Bind(ParamCursor* cursor);
-  void Plan(int64_t samples, int64_t tokens, bool training, ArenaPlan* plan);
+  void Plan(int64_t samples, int64_t tokens, const PlanFor& what, ArenaPlan* plan);
   void PlanScratch(bool training, ArenaPlan* plan);
 
   // The tensors of `texts` must stay as they are until the backward.

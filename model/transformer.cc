@@ -24,7 +24,9 @@ void Transformer::Bind(ParamCursor* cursor) {
   for (Block& block : blocks_) block.Bind(cursor);
 }
 
-void Transformer::Plan(int64_t tokens, int64_t samples, bool training, ArenaPlan* plan) {
+void Transformer::Plan(int64_t tokens, int64_t samples, bool training, bool recompute,
+                       ArenaPlan* plan) {
+  recompute_ = training && recompute;
   tokens_ = tokens;
   samples_ = samples;
   inputs_.clear();
@@ -33,8 +35,8 @@ void Transformer::Plan(int64_t tokens, int64_t samples, bool training, ArenaPlan
     const bool own = training || layer == 0;
     inputs_.push_back(own ? plan->Add(tokens, shape_.block.width) : inputs_[0]);
     // A pruned block's slots are laid out differently, so it never shares.
-    slots_.push_back(own || pruned(layer) ? Block::PlanSlots(ShapeOf(layer), tokens, samples, plan)
-                                          : slots_[0]);
+    const bool shares = (recompute_ || !training) && layer > 0 && !pruned(layer);
+    slots_.push_back(shares ? slots_[0] : Block::PlanSlots(ShapeOf(layer), tokens, samples, plan));
   }
   if (!shape_.prune_last) whole_out_ = plan->Add(tokens, shape_.block.width);
   out_ = plan->Add(samples, shape_.block.width);
@@ -74,6 +76,10 @@ void Transformer::Backward(const OpTable& ops, const Arena& arena, const Sequenc
   }
   for (int64_t layer = shape_.layers - 1; layer >= 0; --layer) {
     const size_t mine = static_cast<size_t>(layer);
+    if (recompute_ && layer + 1 < shape_.layers) {  // the last one's activations are still there
+      blocks_[mine].Forward(ops, arena, slots_[mine], sequences, arena.At(inputs_[mine], tokens),
+                            arena.At(inputs_[mine + 1], tokens));
+    }
     blocks_[mine].Backward(ops, arena, slots_[mine], scratch_, sequences,
                            arena.At(inputs_[mine], tokens), pruned(layer) ? d_out : d_x, d_x);
     done(static_cast<int>(layer));

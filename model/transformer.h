@@ -21,8 +21,9 @@ class Transformer {
   void Declare(const Block::Inits& inits, ParamList* list) const;
   void Bind(ParamCursor* cursor);
 
-  // What stays between a kept forward and its backward, then what one pass needs meanwhile.
-  void Plan(int64_t tokens, int64_t samples, bool training, ArenaPlan* plan);
+  // What stays between a kept forward and its backward (where `recompute`, blocks' inputs and the
+  // last block's), then what one pass needs meanwhile.
+  void Plan(int64_t tokens, int64_t samples, bool training, bool recompute, ArenaPlan* plan);
   void PlanScratch(ArenaPlan* plan);
 
   // Where the tokens enter: the caller fills it before Forward.
@@ -49,8 +50,9 @@ class Transformer {
   TransformerShape shape_;
   std::vector<Block> blocks_;
   int64_t tokens_ = 0, samples_ = 0;
+  bool recompute_ = false;
   std::vector<Slot> inputs_;       // x of each block; one for all if not training
-  std::vector<BlockSlots> slots_;  // likewise, and the pruned block's
+  std::vector<BlockSlots> slots_;  // likewise, or of all but a pruned last block
   Slot whole_out_, out_;           // [T, w] only where nothing is pruned; [b, w]
   Slot d_out_, d_x_;               // [b, w], [T, w]
   BlockScratch scratch_;

@@ -54,13 +54,13 @@ void VitTower::Bind(ParamCursor* cursor) {
   head_.Bind(cursor);
 }
 
-void VitTower::Plan(int64_t samples, bool training, ArenaPlan* plan) {
+void VitTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   samples_ = samples;
   kept_ = 0;
   pixels_ = plan->Add(samples * patches_, 3 * patch_ * patch_);
   tokens_ = plan->Add(tokens(samples), width_);
   pre_stats_ = plan->Add(tokens(samples), 2);
-  transformer_.Plan(tokens(samples), samples, training, plan);
+  transformer_.Plan(tokens(samples), samples, what.training, what.recompute.vit, plan);
   head_.Plan(samples, plan);
 }
 

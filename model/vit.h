@@ -18,7 +18,7 @@ class VitTower final : public ImageTower {
 
   void Declare(ParamList* list) override;
   void Bind(ParamCursor* cursor) override;
-  void Plan(int64_t samples, bool training, ArenaPlan* plan) override;
+  void Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) override;
   void PlanScratch(bool training, ArenaPlan* plan) override;
 
   // images: uint8 [count, 3, R, R]; features [count, D].

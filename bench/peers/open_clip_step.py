@@ -23,6 +23,14 @@ MODELS = {
         embed_dim=512,
         vision_cfg=CLIPVisionCfg(layers=12, width=768, patch_size=32, image_size=224),
         text_cfg=CLIPTextCfg(width=512, heads=8, layers=12)),
+    "ViT-B/16": dict(
+        embed_dim=512,
+        vision_cfg=CLIPVisionCfg(layers=12, width=768, patch_size=16, image_size=224),
+        text_cfg=CLIPTextCfg(width=512, heads=8, layers=12)),
+    "RN50": dict(
+        embed_dim=1024,
+        vision_cfg=CLIPVisionCfg(layers=(3, 4, 6, 3), width=64, patch_size=None, image_size=224),
+        text_cfg=CLIPTextCfg(width=512, heads=8, layers=12)),
 }
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)

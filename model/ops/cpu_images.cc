@@ -1,6 +1,6 @@
-// Convolution, pooling, and attention of one query an image: what ResNets need besides.
+// Pooling, and attention of one query an image: what ResNets need besides.
 #include "common/error.h"
-#include "model/ops/cpu_ops.h"
+#include "model/ops/cpu_norm.h"
 
 namespace contrail::model {
 namespace {
@@ -10,74 +10,71 @@ T* Row(View v, int64_t row) {
   return v.as<T>() + row * v.stride;
 }
 
-at::Tensor Tensor(View v, at::IntArrayRef shape) {
-  CONTRAIL_ASSERT(v.stride == v.cols || v.rows == 1);
-  return at::from_blob(v.data, shape, at::TensorOptions().dtype(v.type));
+// Row i of v [b, h n] as [h, n].
+View ByHeads(View v, int64_t i, int64_t heads, int64_t n) {
+  View row = v.Rows(i, 1);
+  row.rows = heads;
+  row.cols = row.stride = n;
+  return row;
 }
 
-at::Tensor Images(View v, int64_t count, int64_t height, int64_t width) {
-  return Tensor(v, {count, height, width, v.cols}).permute({0, 3, 1, 2});
-}
-
-int64_t Out(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
-
-at::Tensor Weight(View w, int64_t channels) {
-  CONTRAIL_ASSERT(w.cols == 9 * channels);
-  return Tensor(w, {w.rows, channels, 3, 3});
+template <typename T>
+void Softmax(T* x, int64_t n, double scale) {
+  const T top = *std::max_element(x, x + n), factor = static_cast<T>(scale);
+  T sum = 0;
+  for (int64_t j = 0; j < n; ++j) sum += x[j] = std::exp((x[j] - top) * factor);
+  for (int64_t j = 0; j < n; ++j) x[j] /= sum;
 }
 
 }  // namespace
 
-void CpuOpTable::Convolve(View x, const ImageShape& in, View w, int64_t stride, View out) const {
-  Images(out, in.count, Out(in.height, stride), Out(in.width, stride))
-      .copy_(at::convolution(Images(x, in.count, in.height, in.width), Weight(w, x.cols), {},
-                             {stride, stride}, {1, 1}, {1, 1}, false, {0, 0}, 1));
-}
-
-void CpuOpTable::ConvolveBackward(View x, const ImageShape& in, View w, int64_t stride, View d_out,
-                                  View d_x, View d_w) const {
-  const bool inputs = static_cast<bool>(d_x);
-  const auto [d_input, d_weight, unused] = at::convolution_backward(
-      Images(d_out, in.count, Out(in.height, stride), Out(in.width, stride)),
-      Images(x, in.count, in.height, in.width), Weight(w, x.cols), c10::nullopt, {stride, stride},
-      {1, 1}, {1, 1}, false, {0, 0}, 1, {inputs, true, false});
-  if (inputs) Images(d_x, in.count, in.height, in.width).copy_(d_input);
-  Weight(d_w, x.cols).add_(d_weight);
-}
-
-void CpuOpTable::AveragePool(View x, const ImageShape& in, View out) const {
-  const ImageShape to = in.Halved();
-  ByType(x.type, [&]<typename T>() {
-    ParallelFor(0, to.rows(), GrainOf(4 * x.cols), [&](int64_t begin, int64_t end) {
+void CpuOpTable::AveragePool(const ConvInput& in, View out) const {
+  const ImageShape& from = in.shape;
+  const ImageShape to = from.Halved();
+  CONTRAIL_ASSERT(in.x.rows == from.rows() && out.rows == to.rows());
+  ByType(in.x.type, [&]<typename T>() {
+    const kernels::ConvTable<T>& table = ConvKernels<T>();
+    ParallelFor(0, to.rows(), GrainOf(4 * out.cols), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const int64_t column = r % to.width, line = r / to.width % to.height;
         const int64_t image = r / (to.width * to.height);
-        const int64_t corner = (image * in.height + 2 * line) * in.width + 2 * column;
-        const T *a = Row<T>(x, corner), *b = Row<T>(x, corner + 1);
-        const T *c = Row<T>(x, corner + in.width), *d = Row<T>(x, corner + in.width + 1);
-        T* y = Row<T>(out, r);
-        for (int64_t i = 0; i < x.cols; ++i) y[i] = (a[i] + b[i] + c[i] + d[i]) * T{0.25};
+        const int64_t corner = (image * from.height + 2 * line) * from.width + 2 * column;
+        const auto state = [&](NormRow row) -> const T* {
+          if (in.norm == nullptr) return nullptr;
+          return StateRow<T>(*in.norm, image / (from.count / in.norm->groups), row);
+        };
+        table.pool(out.cols, Row<T>(in.x, corner), Row<T>(in.x, corner + from.width), in.x.stride,
+                   state(NormRow::kScale), state(NormRow::kShift), Row<T>(out, r));
       }
     });
   });
 }
 
-void CpuOpTable::AveragePoolBackward(View d_out, const ImageShape& in, View d_x) const {
+void CpuOpTable::AveragePoolBackward(View d_out, const ImageShape& in, View d_x,
+                                     const Through* through) const {
   const ImageShape from = in.Halved();
   ByType(d_x.type, [&]<typename T>() {
-    ParallelFor(0, in.rows(), GrainOf(d_x.cols), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t column = r % in.width / 2, line = r / in.width % in.height / 2;
-        const int64_t image = r / (in.width * in.height);
-        T* to = Row<T>(d_x, r);
-        if (column >= from.width || line >= from.height) {
-          std::fill_n(to, d_x.cols, T{0});
-          continue;
+    std::optional<NormSums<T>> sums;
+    if (through != nullptr) sums.emplace(*through->norm, ConvKernels<T>());
+    const Pieces pieces(in, through != nullptr ? through->norm->groups : 1);
+    ParallelFor(0, pieces.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Piece piece = pieces.At(i);
+        for (int64_t r = piece.row; r < piece.row + piece.rows; ++r) {
+          const int64_t column = r % in.width / 2, line = r / in.width % in.height / 2;
+          const int64_t image = r / (in.width * in.height);
+          T* to = Row<T>(d_x, r);
+          if (column >= from.width || line >= from.height) {
+            std::fill_n(to, d_x.cols, T{0});
+            continue;
+          }
+          const T* d = Row<T>(d_out, (image * from.height + line) * from.width + column);
+          for (int64_t c = 0; c < d_x.cols; ++c) to[c] = d[c] * T{0.25};
         }
-        const T* d = Row<T>(d_out, (image * from.height + line) * from.width + column);
-        for (int64_t i = 0; i < d_x.cols; ++i) to[i] = d[i] * T{0.25};
+        if (sums) sums->AddThrough(*through, d_x, i, piece.row, piece.rows, 0, d_x.cols);
       }
     });
+    if (sums) sums->FinishThrough();
   });
 }
 
@@ -130,25 +127,45 @@ void CpuOpTable::PoolTokensBackward(View d_tokens, int64_t count, View d_x, View
 
 void CpuOpTable::FoldedAttention(View tokens, View u, int64_t heads, double scale, View a,
                                  View z) const {
-  const int64_t b = u.rows, c = tokens.cols, length = tokens.rows / b;
-  const at::Tensor t = Tensor(tokens, {b, length, c});
-  at::Tensor weights = Tensor(a, {b, heads, length}), mixed = Tensor(z, {b, heads, c});
-  weights.copy_(at::softmax(at::bmm(Tensor(u, {b, heads, c}), t.transpose(1, 2)) * scale, -1));
-  at::bmm_out(mixed, weights, t);
+  const int64_t c = tokens.cols, length = tokens.rows / u.rows;
+  ByType(tokens.type, [&]<typename T>() {
+    ParallelFor(0, u.rows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const View t = tokens.Rows(i * length, length), weights = ByHeads(a, i, heads, length);
+        Linear(ByHeads(u, i, heads, c), t, {}, {}, weights);
+        for (int64_t h = 0; h < heads; ++h) Softmax(Row<T>(weights, h), length, scale);
+        Project(weights, t, ByHeads(z, i, heads, c));
+      }
+    });
+  });
 }
 
+// With p = a: d_a = d_z t^T, d_s = p (d_a - <p, d_a>) scale, d_u = d_s t, d_t = p^T d_z + d_s^T u.
 void CpuOpTable::FoldedAttentionBackward(View tokens, View u, int64_t heads, double scale, View a,
                                          View d_z, View d_tokens, View d_u) const {
-  const int64_t b = u.rows, c = tokens.cols, length = tokens.rows / b;
-  const at::Tensor t = Tensor(tokens, {b, length, c}), weights = Tensor(a, {b, heads, length});
-  const at::Tensor d_mixed = Tensor(d_z, {b, heads, c}), query = Tensor(u, {b, heads, c});
-  const at::Tensor d_weights = at::bmm(d_mixed, t.transpose(1, 2));
-  const at::Tensor d_scores =
-      weights * (d_weights - (weights * d_weights).sum(-1, /*keepdim=*/true)) * scale;
-  at::Tensor d_query = Tensor(d_u, {b, heads, c}), d_t = Tensor(d_tokens, {b, length, c});
-  at::bmm_out(d_query, d_scores, t);
-  at::bmm_out(d_t, weights.transpose(1, 2), d_mixed);
-  d_t.baddbmm_(d_scores.transpose(1, 2), query);
+  const int64_t c = tokens.cols, length = tokens.rows / u.rows;
+  ByType(tokens.type, [&]<typename T>() {
+    CONTRAIL_ASSERT(heads * length * static_cast<int64_t>(sizeof(T)) <= kernels::kAttentionBytes);
+    ParallelFor(0, u.rows, 1, [&](int64_t begin, int64_t end) {
+      const View d_s{ThreadWorkspace().attention, heads, length, length, tokens.type};
+      for (int64_t i = begin; i < end; ++i) {
+        const View t = tokens.Rows(i * length, length), d_t = d_tokens.Rows(i * length, length);
+        const View weights = ByHeads(a, i, heads, length), d_mixed = ByHeads(d_z, i, heads, c);
+        Linear(d_mixed, t, {}, {}, d_s);
+        for (int64_t h = 0; h < heads; ++h) {
+          const T* p = Row<T>(weights, h);
+          T* d = Row<T>(d_s, h);
+          T dot = 0;
+          for (int64_t j = 0; j < length; ++j) dot += p[j] * d[j];
+          for (int64_t j = 0; j < length; ++j) d[j] = p[j] * (d[j] - dot) * static_cast<T>(scale);
+        }
+        Project(d_s, t, ByHeads(d_u, i, heads, c));
+        Zero(d_t);
+        LinearBackwardWeight(d_mixed, weights, d_t, {});
+        LinearBackwardWeight(ByHeads(u, i, heads, c), d_s, d_t, {});
+      }
+    });
+  });
 }
 
 void CpuOpTable::Add(View from, View to) const {

@@ -3,6 +3,7 @@
 
 #include <xmmintrin.h>
 
+#include "model/ops/kernels/conv_kernels.h"
 #include "model/ops/kernels/kernels.h"
 #include "model/ops/op_table.h"
 
@@ -44,20 +45,23 @@ class CpuOpTable final : public OpTable {
   void ScatterAddRows(View rows, const Sequences& sequences, Pick pick, View d_x) const override;
   void Normalize(View x, View y, View norms) const override;
   void NormalizeBackward(View y, View norms, View d_y, View d_x) const override;
-  void Convolve(View x, const ImageShape& in, View w, int64_t stride, View out) const override;
-  void ConvolveBackward(View x, const ImageShape& in, View w, int64_t stride, View d_out, View d_x,
-                        View d_w) const override;
-  void BatchNorm(View x, View gain, View bias, View residual, bool relu, int64_t groups, View y,
-                 View stats) const override;
-  void BatchNormFixed(View x, View gain, View bias, View mean, View variance, View residual,
-                      bool relu, View y) const override;
-  void BatchNormBackward(View x, View stats, View gain, View y, View d_y, int64_t groups, View d_x,
-                         View d_residual, View d_gain, View d_bias) const override;
-  void CollectStatistics(View stats, int64_t groups, int64_t rows, View sums) const override;
+  void Convolve(const ConvInput& in, View w, int64_t stride, View out,
+                const BatchNorm* norm) const override;
+  void ConvolveBackwardInput(View d_out, View w, const ImageShape& in, bool add, View d_x,
+                             const Through* through) const override;
+  void ConvolveBackwardWeight(const ConvInput& in, int64_t stride, View d_out,
+                              View d_w) const override;
+  void BatchNormFixed(const BatchNorm& norm, View mean, View variance) const override;
+  void BatchNormAdd(const BatchNorm& norm, View residual, const BatchNorm* residual_norm,
+                    View y) const override;
+  void BatchNormThrough(View d, const Through& through) const override;
+  void BatchNormBackward(const BatchNorm& norm, View d, View d_x) const override;
+  void CollectStatistics(const BatchNorm& norm, View sums) const override;
   void FoldStatistics(View sums, int64_t groups, double momentum, View mean,
                       View variance) const override;
-  void AveragePool(View x, const ImageShape& in, View out) const override;
-  void AveragePoolBackward(View d_out, const ImageShape& in, View d_x) const override;
+  void AveragePool(const ConvInput& in, View out) const override;
+  void AveragePoolBackward(View d_out, const ImageShape& in, View d_x,
+                           const Through* through) const override;
   void PoolTokens(View x, int64_t count, View pos, View tokens) const override;
   void PoolTokensBackward(View d_tokens, int64_t count, View d_x, View d_pos) const override;
   void FoldedAttention(View tokens, View u, int64_t heads, double scale, View a,
@@ -76,6 +80,11 @@ class CpuOpTable final : public OpTable {
     } else {
       return double_;
     }
+  }
+
+  template <typename T>
+  const kernels::ConvTable<T>& ConvKernels() const {
+    return kernels::ConvKernels<T>(Kernels<T>().name);
   }
 
   const kernels::Table<float>& float_;

@@ -6,8 +6,7 @@
 //   * Views are [rows, cols] matrices of one floating type (fp32, or fp64 on the CPU for proofs).
 //   * Outputs are the caller's memory. "=" overwrites, "+=" accumulates (every parameter gradient).
 //   * An empty view for an optional argument leaves that part out.
-//   * No op but those of ResNets (see Convolve) allocates; none keeps state between calls or reads
-//   the clock.
+//   * No op allocates tensors, keeps state between calls or reads the clock.
 //   * Outputs do not depend on the number of threads, bit for bit: every sum has one order.
 //
 // Legend: M rows, K inputs, N outputs, T tokens, b sequences, w width, h heads, d = w / h.
@@ -46,6 +45,36 @@ struct ImageShape {
 
   int64_t rows() const { return count * height * width; }
   ImageShape Halved() const { return {count, height / 2, width / 2}; }
+};
+
+// Ioffe & Szegedy 2015 over `groups` equal runs of images, each with its own statistics, eps 1e-5:
+// (x - mean) rstd gain + bias. Its output is written nowhere: who reads it forms it.
+struct BatchNorm {
+  static constexpr int64_t kStateRows = 8;  // a group
+
+  View x;  // [M, C] what is normed
+  ImageShape shape;
+  int64_t groups = 1;
+  // [8 groups, C], a group's rows: mean, rstd, variance (divided by n), scale = rstd gain, shift =
+  // bias - mean scale; and of the backward: d_x = a d - b - c (x - mean).
+  View state;
+  View gain, bias, d_gain, d_bias;
+};
+
+// What a convolution or a pool reads: x, or, where `norm` is given, max(0, norm) of x.
+struct ConvInput {
+  View x;
+  ImageShape shape;
+  const BatchNorm* norm = nullptr;
+};
+
+// What a gradient passes: the ReLU behind a norm and then the norm. kOwn: the ReLU's output is
+// max(0, norm); kOutput: it is y (something was added to the norm).
+struct Through {
+  enum class Relu { kNone, kOwn, kOutput };
+  const BatchNorm* norm = nullptr;
+  Relu relu = Relu::kNone;
+  View y;
 };
 
 class OpTable {
@@ -112,36 +141,41 @@ class OpTable {
   // d_x = (d_y - y <y, d_y>) / |x|.
   virtual void NormalizeBackward(View y, View norms, View d_y, View d_x) const = 0;
 
-  // 3 x 3 convolution with a border of 1: out [b (H/s)^2, N] = x [b H W, C] * w [N, C 3 3] with
-  // stride s, rounded up. On the CPU oneDNN does it: both calls allocate while they run (batch norm
-  // and folded attention a little, too), and sums may follow the number of threads.
-  virtual void Convolve(View x, const ImageShape& in, View w, int64_t stride, View out) const = 0;
-  // d_x = (left out where empty); d_w +=.
-  virtual void ConvolveBackward(View x, const ImageShape& in, View w, int64_t stride, View d_out,
-                                View d_x, View d_w) const = 0;
+  // Convolution with a border of k / 2: out [b (H/s)^2, N] = in [b H W, C] * w [N, C k k], k 1 or
+  // 3 by the shape of w, stride s rounded up. Where `norm` is given, out is what it norms: its
+  // statistics are taken in the same pass.
+  virtual void Convolve(const ConvInput& in, View w, int64_t stride, View out,
+                        const BatchNorm* norm) const = 0;
+  // d_x [b H W, C] = (or += where `add`) the gradient of a convolution of stride 1; then, where
+  // given, through a norm.
+  virtual void ConvolveBackwardInput(View d_out, View w, const ImageShape& in, bool add, View d_x,
+                                     const Through* through) const = 0;
+  // d_w +=.
+  virtual void ConvolveBackwardWeight(const ConvInput& in, int64_t stride, View d_out,
+                                      View d_w) const = 0;
 
-  // Ioffe & Szegedy 2015 over `groups` equal runs of rows, each with its own statistics, eps 1e-5:
-  // y = f((x - mean) rstd gain + bias + residual), f = max(0, .) where `relu`. `y` may be `x` or
-  // `residual`. stats [3 groups, C]: each group's mean, rstd and variance (divided by n).
-  virtual void BatchNorm(View x, View gain, View bias, View residual, bool relu, int64_t groups,
-                         View y, View stats) const = 0;
-  // The same with given statistics [1, C].
-  virtual void BatchNormFixed(View x, View gain, View bias, View mean, View variance, View residual,
-                              bool relu, View y) const = 0;
-  // Through the ReLU (`y` its output; empty where there was none) and the norm: d_x =, d_gain,
-  // d_bias +=, d_residual (may be empty) =. Either may be d_y; they may not be each other.
-  virtual void BatchNormBackward(View x, View stats, View gain, View y, View d_y, int64_t groups,
-                                 View d_x, View d_residual, View d_gain, View d_bias) const = 0;
-  // sums [2, C] += over groups (mean, variance n / (n - 1)), n = `rows` in a group.
-  virtual void CollectStatistics(View stats, int64_t groups, int64_t rows, View sums) const = 0;
+  // The state of a norm with given statistics [1, C] (one group).
+  virtual void BatchNormFixed(const BatchNorm& norm, View mean, View variance) const = 0;
+  // y = max(0, norm + residual), where `residual_norm` is given that of its norm. `y` may be
+  // `residual`.
+  virtual void BatchNormAdd(const BatchNorm& norm, View residual, const BatchNorm* residual_norm,
+                            View y) const = 0;
+  // d [M, C], the gradient of an output, becomes that of the norm's output; d_gain, d_bias +=.
+  virtual void BatchNormThrough(View d, const Through& through) const = 0;
+  // After that: d_x = the gradient of what is normed. d_x may be d.
+  virtual void BatchNormBackward(const BatchNorm& norm, View d, View d_x) const = 0;
+  // sums [2, C] += over groups (mean, variance n / (n - 1)), n the rows in a group.
+  virtual void CollectStatistics(const BatchNorm& norm, View sums) const = 0;
   // PyTorch's running statistics: mean, variance += momentum (sums / groups - itself); sums = 0.
   virtual void FoldStatistics(View sums, int64_t groups, double momentum, View mean,
                               View variance) const = 0;
 
   // Means of 2 x 2 positions (a last odd row or column is left out): out [b H/2 W/2, C]. Before a
   // convolution that would have had stride 2 (Zhang 2019, "rect-2").
-  virtual void AveragePool(View x, const ImageShape& in, View out) const = 0;
-  virtual void AveragePoolBackward(View d_out, const ImageShape& in, View d_x) const = 0;
+  virtual void AveragePool(const ConvInput& in, View out) const = 0;
+  // d_x =; then, where given, through a norm.
+  virtual void AveragePoolBackward(View d_out, const ImageShape& in, View d_x,
+                                   const Through* through) const = 0;
 
   // tokens [b (P + 1), C] = ([mean of x; x] of each of b images) + pos [P + 1, C].
   virtual void PoolTokens(View x, int64_t count, View pos, View tokens) const = 0;

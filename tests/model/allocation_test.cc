@@ -29,29 +29,40 @@ class CountingAllocator final : public c10::Allocator {
   std::atomic<int> count_ = 0;
 };
 
-TEST(Allocation, NoneAfterPlan) {
-  BoundModel m(ClipModel::Create(FindModel("tiny-vit")), at::kFloat);
-  m.model->Plan(8, 80, true);
-  const at::Tensor images = RandomImages(8, 28, 1);
+class Allocation : public testing::TestWithParam<const char*> {};
+
+TEST_P(Allocation, NoneAfterPlan) {
+  const ModelSpec spec = FindModel(GetParam());
+  BoundModel m(ClipModel::Create(spec), at::kFloat);
+  const at::Tensor images = RandomImages(8, spec.resolution, 1);
   const TextBatch texts = RandomTexts({9, 8, 12, 3, 10, 7, 11, 9}, 49408, 2);
-  at::Tensor features = at::empty({8, 128});
-  const at::Tensor d = RandomTensor({8, 128}, 3).to(at::kFloat);
+  at::Tensor features = at::empty({8, spec.embed_dim});
+  const at::Tensor d = RandomTensor({8, spec.embed_dim}, 3).to(at::kFloat);
   const GroupDone done = [](int) {};
-  for (const int threads : {1, 2}) {
-    at::set_num_threads(threads);
-    CountingAllocator counting;
-    for (const Keep keep : {Keep::kNo, Keep::kYes}) {
-      m.model->ForwardImages(images, features, keep);
-      m.model->ForwardTexts(texts, features, keep);
+  for (const bool recompute : {false, true}) {
+    m.model->Plan(8, 80, {true, {recompute, recompute, recompute}});
+    for (const int threads : {1, 2}) {
+      at::set_num_threads(threads);
+      CountingAllocator counting;
+      for (const Keep keep : {Keep::kNo, Keep::kYes}) {
+        m.model->ForwardImages(images, features, keep);
+        m.model->ForwardTexts(texts, features, keep);
+      }
+      m.model->BackwardImages(d, done);
+      m.model->BackwardTexts(d, done);
+      EXPECT_EQ(counting.count(), 0);
+      const at::Tensor one = at::empty({1});  // the counter does count
+      EXPECT_EQ(counting.count(), 1);
     }
-    m.model->BackwardImages(d, done);
-    m.model->BackwardTexts(d, done);
-    EXPECT_EQ(counting.count(), 0);
-    const at::Tensor one = at::empty({1});  // the counter does count
-    EXPECT_EQ(counting.count(), 1);
   }
   at::set_num_threads(1);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, Allocation, testing::Values("tiny-vit", "tiny-rn"),
+                         [](const auto& tested) {
+                           std::string name = tested.param;
+                           return name.replace(name.find('-'), 1, "_");
+                         });
 
 }  // namespace
 }  // namespace contrail::model

@@ -200,6 +200,35 @@ TEST(Clip, ResultsDoNotDependOnThreads) {
   at::set_num_threads(before);
 }
 
+// Blocks that keep their input only: the same bits, less memory.
+TEST(Clip, RecomputationChangesNoBit) {
+  ModelSpec spec = Small("quick_gelu");
+  spec.vit.layers = spec.text.layers = 4;
+  BoundModel m(Make(spec), at::kFloat);
+  m.model->Plan(5, 0, true);
+  const int64_t all = m.model->arena_bytes();
+  const Pass plain = RunModel(m, at::kFloat);
+  for (const Recompute again : {Recompute{.vit = true}, Recompute{.text = true}}) {
+    m.ZeroGrads();
+    m.model->Plan(5, 0, {true, again});
+    EXPECT_LT(m.model->arena_bytes(), all);
+    const Pass recomputed = RunModel(m, at::kFloat);
+    EXPECT_TRUE(recomputed.image_features.equal(plain.image_features));
+    EXPECT_TRUE(recomputed.text_features.equal(plain.text_features));
+    for (size_t i = 0; i < plain.grads.size(); ++i) {
+      EXPECT_TRUE(recomputed.grads[i].equal(plain.grads[i])) << m.model->params()[i].name;
+    }
+  }
+}
+
+// Known before anything is allocated.
+TEST(Clip, ThePlanIsKnownBeforehand) {
+  BoundModel m(Make(FindModel("tiny-rn")), at::kFloat);
+  const PlanFor what{true, {.text = true, .resnet = true}};
+  m.model->Plan(6, 100, what);
+  EXPECT_EQ(m.model->arena_bytes(), 4 * PlannedElements(FindModel("tiny-rn"), 6, 100, what));
+}
+
 // Groups are reported once each, last first, after their gradients are final.
 TEST(Clip, GroupsAreDoneInDescendingOrder) {
   const ModelSpec spec = Small("quick_gelu");

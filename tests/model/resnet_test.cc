@@ -1,6 +1,7 @@
 // The ResNet tower, forward, backward and running statistics, against an autograd oracle in fp64.
 #include "model/resnet.h"
 
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -238,6 +239,34 @@ TEST(Resnet, GradientCachingIsExact) {
   const at::Tensor folded = cached.bound.buffers[0].clone();
   cached.model->FoldStatistics();  // nothing new
   EXPECT_TRUE(cached.bound.buffers[0].equal(folded));
+}
+
+// Blocks that keep their input only: the same bits, less memory; and the same on any number of
+// threads.
+TEST(Resnet, RecomputationAndThreadsChangeNoBit) {
+  const ModelSpec spec = Small(3);
+  const at::Tensor images = RandomImages(6, spec.resolution, 3), d = Direction(spec, 6);
+  BoundModel plain(ClipModel::Create(spec), at::kFloat);
+  plain.model->Plan(6, 0, true);
+  const at::Tensor features = Step(plain, images, d);
+  plain.model->FoldStatistics();
+  for (const int threads : {1, 3}) {
+    for (const bool again : {false, true}) {
+      at::set_num_threads(threads);
+      BoundModel m(ClipModel::Create(spec), at::kFloat);
+      m.model->Plan(6, 0, {true, {.resnet = again}});
+      EXPECT_TRUE(Step(m, images, d).equal(features));
+      m.model->FoldStatistics();
+      at::set_num_threads(1);
+      EXPECT_EQ(m.model->arena_bytes() < plain.model->arena_bytes(), again);
+      for (size_t i = 0; i < plain.bound.grads.size(); ++i) {
+        EXPECT_TRUE(m.bound.grads[i].equal(plain.bound.grads[i])) << m.model->params()[i].name;
+      }
+      for (size_t i = 0; i < plain.bound.buffers.size(); ++i) {
+        EXPECT_TRUE(m.bound.buffers[i].equal(plain.bound.buffers[i]));
+      }
+    }
+  }
 }
 
 TEST(Resnet, GroupsAreDoneInDescendingOrder) {

@@ -7,6 +7,10 @@
 #include "model/ops/kernels/rows.h"
 //
 #include "model/ops/kernels/attention.h"
+//
+#include "model/ops/kernels/conv.h"
+//
+#include "model/ops/kernels/norm.h"
 
 namespace contrail::model::kernels::CONTRAIL_ISA {
 
