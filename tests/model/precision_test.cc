@@ -58,7 +58,7 @@ TEST_P(InSixteenBits, FeaturesAndGradientsAreNearFp32s) {
   const ModelSpec spec = FindModel(GetParam().model);
   const auto make = [&](at::ScalarType type) {
     BoundModel m(std::make_unique<ClipOverOps>(spec, ops, ClipOverOps::Options{}), type);
-    m.model->Plan(12, 0, {.training = true});
+    m.model->Plan(12, 0, true);
     return m;
   };
   BoundModel exact = make(at::kFloat), narrow = make(GetParam().type);
@@ -92,7 +92,7 @@ TEST_P(InSixteenBits, ResultsDoNotDependOnThreadsOrKeeping) {
   const ModelSpec spec = FindModel(GetParam().model);
   const CpuOpTable ops(kernels::Best<float>(), kernels::Best<double>(), *mixed);
   BoundModel m(std::make_unique<ClipOverOps>(spec, ops, ClipOverOps::Options{}), GetParam().type);
-  m.model->Plan(12, 0, {.training = true});
+  m.model->Plan(12, 0, true);
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const Pass one = RunModel(m, 12, 64);
@@ -133,7 +133,7 @@ TEST(Sixteen, ActivationsTakeLittleMoreThanHalf) {
       bound.grads.push_back(at::zeros(param.shape, at::kFloat));
     }
     model->Bind(bound);
-    model->Plan(8, 0, {.training = true});
+    model->Plan(8, 0, true);
     return static_cast<double>(model->arena_bytes());
   };
   EXPECT_LT(bytes(at::kBFloat16), 0.6 * bytes(at::kFloat));
