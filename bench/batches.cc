@@ -18,7 +18,7 @@ std::vector<T> ReadArray(std::ifstream& in, int64_t count) {
 
 }  // namespace
 
-std::vector<data::Batch> ReadBatches(const std::string& path, int64_t batch) {
+std::vector<data::Batch> ReadBatches(const std::string& path, int64_t batch, int rank, int ranks) {
   std::ifstream in(path, std::ios::binary);
   const std::vector<int64_t> head = ReadArray<int64_t>(in, 3);
   const int64_t samples = head[0];
@@ -30,14 +30,16 @@ std::vector<data::Batch> ReadBatches(const std::string& path, int64_t batch) {
     throw UserError("E-BENCH-INPUT", path, "holds no whole batch", "see bench/inputs.py");
   }
   std::vector<data::Batch> batches;
-  for (int64_t first = 0; first + batch <= samples; first += batch) {
+  const int64_t share = batch / ranks;
+  for (int64_t begin = 0; begin + batch <= samples; begin += batch) {
+    const int64_t first = begin + rank * share;
     data::Batch& out = batches.emplace_back();
-    out.num_samples = batch;
+    out.num_samples = share;
     out.resolution = head[1];
     out.images.assign(images.begin() + first * image_bytes,
-                      images.begin() + (first + batch) * image_bytes);
-    out.token_ids.assign(ids.begin() + offsets[first], ids.begin() + offsets[first + batch]);
-    for (int64_t i = first; i <= first + batch; ++i) {
+                      images.begin() + (first + share) * image_bytes);
+    out.token_ids.assign(ids.begin() + offsets[first], ids.begin() + offsets[first + share]);
+    for (int64_t i = first; i <= first + share; ++i) {
       out.text_offsets.push_back(offsets[i] - offsets[first]);
     }
   }

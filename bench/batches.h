@@ -10,7 +10,9 @@
 
 namespace contrail::bench {
 
-// All whole batches of `batch` samples in the file; exits with a message where there are none.
-std::vector<data::Batch> ReadBatches(const std::string& path, int64_t batch);
+// A rank's share of all whole global batches of `batch` samples in the file; exits with a message
+// where there are none.
+std::vector<data::Batch> ReadBatches(const std::string& path, int64_t batch, int rank = 0,
+                                     int ranks = 1);
 
 }  // namespace contrail::bench

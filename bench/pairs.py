@@ -2,13 +2,18 @@
 """Times two programs in turns, both warm, and compares them pair by pair.
 
   pairs.py NAME --ours "COMMAND" --peer "COMMAND" [--repeat N] [--unit samples] [--per N]
-           [--pairs P] [--json FILE]
+           [--per-peer N] [--pairs P] [--cold] [--wire NAME] [--json FILE]
 
 Each command speaks the protocol of bench/serve.h. Every pair times `repeat` repetitions of one,
 then of the other, and which goes first alternates; `--per` units are done in a repetition. Without
 --repeat, so many as take the slower one about a second. The ratio is ours over the peer's rate,
 by the clock; that of processor time is shown beside it, and how many cores other programs kept busy
 meanwhile: where that is not near 0, the figures say little.
+
+--per-peer: the peer does other work, so many units a repetition (a limit of the machine); each is
+then repeated for about a second. --cold: both do not fit into memory at once, so each pair starts
+them anew, one after the other, and warms up with one repetition. --wire: a second row, the bytes
+that a repetition sent over the loopback interface, ours over the peer's.
 """
 import argparse
 import json
@@ -51,38 +56,79 @@ class Program:
             sys.exit(f"pairs.py: {self.command}: failed")
 
 
-def repetitions_for(programs):
-    """Warms both up; the number that takes the slower one a second."""
-    slowest = 0
-    for program in programs:
-        program.time(1)
-        slowest = max(slowest, program.time(1)["seconds"])
-    return max(1, round(1 / slowest)) if slowest > 0 else 1000
+def repetitions_for(program):
+    """Warms up; the number that takes about a second, and how long one took."""
+    program.time(1)
+    seconds = program.time(1)["seconds"]
+    return (max(1, round(1 / seconds)) if seconds > 0 else 1000), seconds
 
 
-def compare(ours, peer, repeat, pairs):
-    programs = [ours, peer]
-    fitting = repetitions_for(programs)
-    repeat = repeat or fitting
+def fitting(ours, peer, args):
+    """Repetitions of each: the same, unless they do different work."""
+    found = [repetitions_for(ours), repetitions_for(peer)]
+    if args.per_peer:
+        return [repeat for repeat, _ in found]
+    slower = max(found, key=lambda f: f[1])[0]
+    return [args.repeat or slower] * 2
+
+
+def compare(args):
+    """Pairs of answers, each with its number of repetitions."""
+    ours, peer = Program(args.ours), Program(args.peer)
+    repeats = fitting(ours, peer, args)
     rows = []
-    for pair in range(pairs):
+    for pair in range(args.pairs):
+        programs = [(ours, repeats[0]), (peer, repeats[1])]
         order = programs if pair % 2 == 0 else programs[::-1]
-        answer = {id(program): program.time(repeat) for program in order}
+        answer = {id(program): program.time(repeat) for program, repeat in order}
         rows.append((answer[id(ours)], answer[id(peer)]))
-    return repeat, rows
+    ours.end()
+    peer.end()
+    return repeats, rows
 
 
-def summarise(name, unit, per, repeat, rows):
-    def rate(answers):
-        return statistics.median(repeat * per / a["seconds"] for a in answers)
-    ratios = sorted(b["seconds"] / a["seconds"] for a, b in rows)
-    return {"name": name, "unit": unit, "pairs": len(rows), "repeat": repeat,
-            "ours": rate([a for a, _ in rows]), "peer": rate([b for _, b in rows]),
-            "other_cores": max(0, statistics.median(x["other_cores"] for row in rows for x in row)),
-            "cpu_ratio": statistics.median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in rows),
-            "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
-            "figure_ours": rows[-1][0]["figure"], "figure_peer": rows[-1][1]["figure"],
-            "peak_mib_ours": rows[-1][0]["peak_mib"], "peak_mib_peer": rows[-1][1]["peak_mib"]}
+def compare_cold(args):
+    """The same where only one fits into memory at a time."""
+    def run(command):
+        program = Program(command)
+        program.time(1)
+        answer = program.time(args.repeat or 1)
+        program.end()
+        return answer
+    rows = []
+    for pair in range(args.pairs):
+        commands = [args.ours, args.peer]
+        answer = {command: run(command) for command in (commands if pair % 2 == 0 else commands[::-1])}
+        rows.append((answer[args.ours], answer[args.peer]))
+    return [args.repeat or 1] * 2, rows
+
+
+def summarise(args, repeats, rows):
+    per = [args.per, args.per_peer or args.per]
+
+    def rate(side, answer):
+        return repeats[side] * per[side] / answer["seconds"]
+    ratios = sorted(rate(0, a) / rate(1, b) for a, b in rows)
+    result = {"name": args.name, "unit": args.unit + "/s", "pairs": len(rows), "repeat": repeats[0],
+              "ours": statistics.median(rate(0, a) for a, _ in rows),
+              "peer": statistics.median(rate(1, b) for _, b in rows),
+              "other_cores": max(0, statistics.median(x["other_cores"] for row in rows for x in row)),
+              "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
+              "figure_ours": rows[-1][0]["figure"], "figure_peer": rows[-1][1]["figure"],
+              "peak_mib_ours": rows[-1][0]["peak_mib"], "peak_mib_peer": rows[-1][1]["peak_mib"]}
+    if not args.per_peer:
+        result["cpu_ratio"] = statistics.median(b["cpu_seconds"] / a["cpu_seconds"]
+                                                for a, b in rows)
+    return result
+
+
+def summarise_wire(args, repeats, rows):
+    sent = [[answer["loopback_bytes"] / repeats[side] / 1e6 for answer in answers]
+            for side, answers in enumerate(zip(*rows))]
+    ratios = sorted(a / b for a, b in zip(*sent))
+    return {"name": args.wire, "unit": "MB, less is better", "pairs": len(rows),
+            "ours": statistics.median(sent[0]), "peer": statistics.median(sent[1]),
+            "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1]}
 
 
 def main():
@@ -91,23 +137,29 @@ def main():
     parser.add_argument("--ours", required=True)
     parser.add_argument("--peer", required=True)
     parser.add_argument("--unit", default="samples")
-    parser.add_argument("--per", type=int, default=1)
+    parser.add_argument("--per", type=float, default=1)
+    parser.add_argument("--per-peer", type=float, default=0)
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--json", help="append the result to this file, one JSON value a line")
+    parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--wire", help="name of a second row: bytes over the loopback interface")
+    parser.add_argument("--json", help="append the results to this file, one JSON value a line")
     args = parser.parse_args()
-    ours, peer = Program(args.ours), Program(args.peer)
-    repeat, rows = compare(ours, peer, args.repeat, args.pairs)
-    ours.end()
-    peer.end()
-    result = summarise(args.name, args.unit, args.per, repeat, rows)
-    print("{name}: {ours:.5g} against {peer:.5g} {unit}/s, ratio {ratio:.3g} "
-          "({ratio_min:.3g} to {ratio_max:.3g}; of processor time {cpu_ratio:.3g}; others kept {other_cores:.2f} cores busy), {pairs} pairs of {repeat}; "
-          "figures {figure_ours:.4g}, {figure_peer:.4g}; "
-          "peak {peak_mib_ours:.0f}, {peak_mib_peer:.0f} MiB".format(**result), flush=True)
+    repeats, rows = compare_cold(args) if args.cold else compare(args)
+    results = [summarise(args, repeats, rows)]
+    print("{name}: {ours:.5g} against {peer:.5g} {unit}, ratio {ratio:.3g} ({ratio_min:.3g} to "
+          "{ratio_max:.3g}; of processor time {cpu_ratio}; others kept {other_cores:.2f} cores "
+          "busy), {pairs} pairs of {repeat}; figures {figure_ours:.4g}, {figure_peer:.4g}; peak "
+          "{peak_mib_ours:.0f}, {peak_mib_peer:.0f} MiB".format(**{"cpu_ratio": "-"} | results[0]),
+          flush=True)
+    if args.wire:
+        results.append(summarise_wire(args, repeats, rows))
+        print("{name}: {ours:.5g} against {peer:.5g} {unit}, ratio {ratio:.3g}".format(**results[1]),
+              flush=True)
     if args.json:
         with open(args.json, "a") as file:
-            file.write(json.dumps(result) + "\n")
+            for result in results:
+                file.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def table(results):
         peak = (f"{r['peak_mib_ours']:.0f} / {r['peak_mib_peer']:.0f}" if "peak_mib_ours" in r else "")
         cpu = f"{r['cpu_ratio']:.2f}" if "cpu_ratio" in r else ""
         other = f"{r['other_cores']:.2f}" if "other_cores" in r else ""
-        lines.append(f"| {r['name']} | {number(r['ours'])} | {number(r['peer'])} | {r['unit']}/s | "
+        lines.append(f"| {r['name']} | {number(r['ours'])} | {number(r['peer'])} | {r['unit']} | "
                      f"**{r['ratio']:.2f}** ({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) | "
                      f"{cpu} | {other} | {r['pairs']} | {peak} |")
     return "\n".join(lines)

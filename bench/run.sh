@@ -3,7 +3,7 @@
 #   bench/run.sh [BUILD_DIR] [--write]       --write: into docs/benchmarks.md
 #   ONLY=step bench/run.sh ...               rows whose name holds "step" (also: ONLY='ViT-B')
 #   THREADS=1 bench/run.sh ...               steps and loss on one thread
-# About ten minutes on two idle cores. Nothing else should run: a ratio of pairs evens out a slow
+# Rows of several ranks use one thread a rank. About twenty minutes on two idle cores. Nothing else should run: a ratio of pairs evens out a slow
 # machine, not a busy one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,8 +30,22 @@ step() {  # step NAME MODEL BATCH INPUT ADAMW [OPTIONS...]
     --peer "$python bench/peers/open_clip_step.py $2 $3 $threads $inputs/$4 $5" "${@:6}"
 }
 
+ranks=4
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+mpirun="mpirun -n $ranks --oversubscribe --bind-to none --mca btl"
+step_ranks() {  # step_ranks NAME MODEL GLOBAL_BATCH INPUT default|exact [OPTIONS...]
+  row "$1" --per "$3" --ours "$mpirun self,vader $bin/step $2 $3 1 $inputs/$4" \
+    --peer "$python bench/peers/open_clip_ranks.py $ranks $2 $3 1 $inputs/$4 $5" "${@:6}"
+}
+loss_ranks() {  # loss_ranks NAME GLOBAL_BATCH DIM default|exact: over TCP, so that bytes are counted
+  row "$1" --unit batches --wire "bytes for the ${1}" \
+    --ours "$mpirun self,tcp --mca btl_tcp_if_include lo $bin/loss_ranks $2 $3 1" \
+    --peer "$python bench/peers/loss_ranks.py $ranks $2 $3 1 $4"
+}
+
 input fashion fashion --samples 2048
 input fashion77 fashion --samples 2048 --tokens full
+input small20 random --samples 2048 --resolution 28
 input random random --samples 32
 input random77 random --samples 32 --tokens full
 input captions captions --samples 20000
@@ -48,6 +62,31 @@ step "step, ViT-B/32, B=16, the same, fused AdamW" ViT-B/32 16 random fused --pa
 step "step, ViT-B/32, B=16, 77 tokens" ViT-B/32 16 random77 default --pairs 5
 row "loss, B=8192, D=512" --unit batches --ours "$bin/loss 8192 512 $threads" \
   --peer "$python bench/peers/loss.py 8192 512 $threads"
+loss_gflop() { echo $((4 * 2 * $1 * $1 * $2 / 1000000000)); }
+row "loss, B=8192, D=512, of the fp32 GEMM rate" --unit GFLOP --per "$(loss_gflop 8192 512)" \
+  --per-peer 17.18 --ours "$bin/loss 8192 512 $threads" --peer "$bin/limits gemm $threads"
+row "loss, B=32768, D=512, of the fp32 GEMM rate" --unit GFLOP --per "$(loss_gflop 32768 512)" \
+  --per-peer 17.18 --pairs 3 --ours "$bin/loss 32768 512 $threads" \
+  --peer "$bin/limits gemm $threads"
+row "AdamW, ViT-B/32" --unit steps --ours "$bin/adamw ViT-B/32 $threads" \
+  --peer "$python bench/peers/adamw.py ViT-B/32 $threads default"
+row "AdamW, ViT-B/32, torch's fused" --unit steps --ours "$bin/adamw ViT-B/32 $threads" \
+  --peer "$python bench/peers/adamw.py ViT-B/32 $threads fused"
+row "AdamW, ViT-B/32, with norm and clipping" --unit steps \
+  --ours "$bin/adamw ViT-B/32 $threads norm" \
+  --peer "$python bench/peers/adamw.py ViT-B/32 $threads default norm"
+row "AdamW, ViT-B/32, of the memory rate" --unit GB --per 4.236 --per-peer 4.236 \
+  --ours "$bin/adamw ViT-B/32 $threads" --peer "$bin/limits memory 151277568 $threads"
+step_ranks "4 ranks, tiny-vit, B=256, captions of 10 tokens" tiny-vit 256 fashion exact
+step_ranks "4 ranks, tiny-vit, B=256, the same, its default loss" tiny-vit 256 fashion default
+step_ranks "4 ranks, tiny-vit, B=256, 20 tokens" tiny-vit 256 small20 exact
+step_ranks "4 ranks, tiny-vit, B=256, 77 tokens" tiny-vit 256 fashion77 exact
+step_ranks "4 ranks, ViT-B/32, B=32, captions of 20 tokens" ViT-B/32 32 random exact --cold --pairs 3
+step_ranks "4 ranks, ViT-B/32, B=32, the same, its default loss" ViT-B/32 32 random default --cold \
+  --pairs 3
+step_ranks "4 ranks, ViT-B/32, B=32, 77 tokens" ViT-B/32 32 random77 exact --cold --pairs 3
+loss_ranks "loss over 4 ranks, B=2048, D=512" 2048 512 exact
+loss_ranks "loss over 4 ranks, B=2048, D=512, its default" 2048 512 default
 row "loader, JPEG 640 x 480 to 224, centre" --unit images --per 64 \
   --ours "$bin/loader $inputs/photos.tar 224 center" \
   --peer "$python bench/peers/loader.py $inputs/photos.tar 224 center"

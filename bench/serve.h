@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace contrail::bench {
 
@@ -11,8 +12,18 @@ namespace contrail::bench {
 // a count), shown by bench/pairs.py beside the times.
 using Work = std::function<double(int64_t repetitions)>;
 
-// Until stdin ends. Answers {"seconds":..,"cpu_seconds":..,"figure":..,"peak_mib":..}: wall time
-// and processor time of all threads for the work alone, and the peak resident memory so far.
-int Serve(const Work& work);
+// How several processes do the same work together (bench/ranks.h). The one that speaks reads and
+// answers for all.
+struct Team {
+  bool speaks = true;
+  std::function<int64_t(int64_t)> agree;            // the speaker's number on every rank
+  std::function<void(std::vector<double>&)> total;  // sums over ranks, in place
+};
+
+// Until stdin ends. Answers {"seconds":..,"cpu_seconds":..,"figure":..,"peak_mib":..,
+// "loopback_bytes":..}: wall time, processor time of all threads, the peak resident memory beyond
+// what was resident at "ready" or, without `beyond_ready`, all of it, and what went over the
+// loopback interface meanwhile (by any program). Times and memory are sums over a team's ranks.
+int Serve(const Work& work, const Team& team = {}, bool beyond_ready = false);
 
 }  // namespace contrail::bench

@@ -30,7 +30,7 @@ def main():
         pairs = [(statistics.median(seconds(ours) for _ in range(runs // 5)), seconds(peer))
                  for _ in range(5)]
         ratios = sorted(b / a for a, b in pairs)
-        result = {"name": f"start of `{program} --help`", "unit": "starts", "pairs": 5,
+        result = {"name": f"start of `{program} --help`", "unit": "starts/s", "pairs": 5,
                   "ours": 1 / statistics.median(a for a, _ in pairs),
                   "peer": 1 / statistics.median(b for _, b in pairs),
                   "ratio": statistics.median(ratios), "ratio_min": ratios[0],

@@ -1,11 +1,13 @@
-// Whole training steps of one rank: the trainer's own step on batches that lie in memory.
-//   step MODEL BATCH THREADS INPUT
+// Whole training steps: the trainer's own step on batches that lie in memory, on one rank or, under
+// mpirun, on several that share the global batch.
+//   step MODEL GLOBAL_BATCH THREADS INPUT
 // The figure is the last step's loss.
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include "bench/batches.h"
+#include "bench/ranks.h"
 #include "bench/serve.h"
 #include "model/clip.h"
 #include "model/param.h"
@@ -22,10 +24,11 @@ namespace {
 int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input) {
   const c10::InferenceMode no_autograd;
   at::set_num_threads(threads);
-  const std::vector<data::Batch> batches = ReadBatches(input, batch_size);
+  const auto comm = MakeComm();
+  const std::vector<data::Batch> batches =
+      ReadBatches(input, batch_size, comm->rank(), comm->size());
 
   const auto model = model::ClipModel::Create(model::FindModel(name));
-  const auto comm = worker::MakeSingleComm();
   worker::FlatParams flat(model->params(), comm->rank(), comm->size());
   for (size_t i = 0; i < model->params().size(); ++i) {
     model::InitParam(model->params()[i], /*seed=*/1, flat.views().weights[i]);
@@ -38,7 +41,7 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
   worker::TrainStep step(*comm, *model, flat, {.global_batch_size = batch_size});
 
   uint64_t update = 0;
-  return Serve([&](int64_t steps) {
+  const auto work = [&](int64_t steps) {
     double loss = 0;
     for (int64_t i = 0; i < steps; ++i) {
       monitor::StepTimes times;
@@ -50,7 +53,8 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
       step.Update(++update, /*lr=*/1e-3, norm, times);
     }
     return loss;
-  });
+  };
+  return Serve(work, TeamOf(*comm));
 }
 
 }  // namespace
@@ -58,9 +62,11 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
 
 int main(int argc, char** argv) {
   if (argc != 5) {
-    std::fputs("step MODEL BATCH THREADS INPUT\n", stderr);
+    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT\n", stderr);
     return 2;
   }
   contrail::worker::SleepWhileWaiting(argc, argv);  // as the trainer does
-  return contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4]);
+  const int code = contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4]);
+  contrail::worker::ShutdownMpi();
+  return code;
 }

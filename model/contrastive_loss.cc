@@ -148,6 +148,8 @@ void ContrastiveLoss::Scratch::GradientPass(const Side& side, bool image_side, a
   // One tile in all: the image side's exponentials are still there.
   const bool kept = image_side && !shifted && tiles.OneTile();
   if (!image_side) std::fill(best_other.begin(), best_other.end(), loss::kMasked);
+  d_rows.zero_();
+  if (d_columns.defined()) d_columns.zero_();
   tiles.ForAll(side, !kept, [&](const Place& place) {
     if (!image_side) {
       ForDiagonal(place, [&](int64_t i, float& x) {
@@ -167,9 +169,11 @@ void ContrastiveLoss::Scratch::GradientPass(const Side& side, bool image_side, a
     }
     ForDiagonal(place, [&](int64_t i, float& x) { x = diagonal[i]; });
 
-    loss::AddToRows(place, side, factor, d_rows);
-    if (d_columns.defined()) loss::AddToColumns(place, side, factor, d_columns);
+    loss::AddToRows(place, side, d_rows);
+    if (d_columns.defined()) loss::AddToColumns(place, side, d_columns);
   });
+  d_rows.mul_(factor);
+  if (d_columns.defined()) d_columns.mul_(factor);
 }
 
 ContrastiveLoss::ContrastiveLoss(int64_t own_rows, int64_t global_rows, int64_t embed_dim,

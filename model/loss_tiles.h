@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/loss_kernels.h"
+#include "model/ops/op_table.h"
 
 namespace contrail::model::loss {
 
@@ -19,8 +20,15 @@ struct Place {
   Tile tile;
   int64_t row = 0;     // of the first row, among own rows
   int64_t column = 0;  // of the first column, in the global batch
-  at::Tensor matrix;   // the tile as [rows, columns]
+  View matrix;         // the tile as [rows, columns]
 };
+
+// Rows of a matrix whose rows may be apart (one half of the gathered features).
+inline View RowsOf(const at::Tensor& matrix, int64_t first, int64_t count) {
+  return View{matrix.data_ptr(), matrix.size(0), matrix.size(1), matrix.stride(0),
+              matrix.scalar_type()}
+      .Rows(first, count);
+}
 
 class Tiles {
  public:
@@ -42,10 +50,10 @@ class Tiles {
       const int64_t rows = std::min(rows_, b_ - row);
       for (int64_t column = 0; column < B_; column += columns_) {
         const int64_t columns = std::min(columns_, B_ - column);
-        at::Tensor matrix = tile_.narrow(0, 0, rows).narrow(1, 0, columns);
+        const View matrix = RowsOf(tile_, 0, rows).Cols(0, columns);
         if (cosines) {
-          at::mm_out(matrix, side.rows.narrow(0, row, rows),
-                     side.columns.narrow(0, column, columns).t());
+          CpuOps().Linear(RowsOf(side.rows, row, rows), RowsOf(side.columns, column, columns), {},
+                          {}, matrix);
         }
         visit(Place{{tile_.data_ptr<float>(), columns_, rows, columns}, row, column, matrix});
       }
@@ -68,19 +76,16 @@ class Tiles {
   at::Tensor tile_, partial_;
 };
 
-// d_rows (+)= factor G columns for the tile G at `place`.
-inline void AddToRows(const Place& place, const Side& side, double factor, at::Tensor d_rows) {
-  at::Tensor out = d_rows.narrow(0, place.row, place.tile.rows);
-  at::addmm_out(out, out, place.matrix, side.columns.narrow(0, place.column, place.tile.columns),
-                place.column == 0 ? 0 : 1, factor);
+// d_rows += G columns for the tile G at `place`.
+inline void AddToRows(const Place& place, const Side& side, const at::Tensor& d_rows) {
+  CpuOps().AddProduct(place.matrix, RowsOf(side.columns, place.column, place.tile.columns),
+                      RowsOf(d_rows, place.row, place.tile.rows));
 }
 
-// d_columns (+)= factor G^T rows.
-inline void AddToColumns(const Place& place, const Side& side, double factor,
-                         at::Tensor d_columns) {
-  at::Tensor out = d_columns.narrow(0, place.column, place.tile.columns);
-  at::addmm_out(out, out, place.matrix.t(), side.rows.narrow(0, place.row, place.tile.rows),
-                place.row == 0 ? 0 : 1, factor);
+// d_columns += G^T rows.
+inline void AddToColumns(const Place& place, const Side& side, const at::Tensor& d_columns) {
+  CpuOps().LinearBackwardWeight(RowsOf(side.rows, place.row, place.tile.rows), place.matrix,
+                                RowsOf(d_columns, place.column, place.tile.columns), {});
 }
 
 // Rows whose own cosine is the best, a tie up to rounding included: a caption that stands twice in

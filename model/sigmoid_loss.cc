@@ -46,6 +46,8 @@ void SigmoidLoss::Scratch::Pass(const loss::Side& side, bool image_side, at::Ten
                                 at::Tensor d_columns) {
   const double factor = s / static_cast<double>(B);
   std::fill(best_other.begin(), best_other.end(), loss::kMasked);
+  d_rows.zero_();
+  if (d_columns.defined()) d_columns.zero_();
   tiles.ForAll(side, true, [&](const loss::Place& place) {
     loss::Tiles::ForDiagonal(place, offset, [&](int64_t i, float& x) {
       own_cosine[i] = x;
@@ -64,9 +66,11 @@ void SigmoidLoss::Scratch::Pass(const loss::Side& side, bool image_side, at::Ten
     loss::Tiles::ForDiagonal(place, offset, [&](int64_t i, float& x) {
       x = static_cast<float>(-Sigmoid(-Diagonal(i)));
     });
-    loss::AddToRows(place, side, factor, d_rows);
-    if (d_columns.defined()) loss::AddToColumns(place, side, factor, d_columns);
+    loss::AddToRows(place, side, d_rows);
+    if (d_columns.defined()) loss::AddToColumns(place, side, d_columns);
   });
+  d_rows.mul_(factor);
+  if (d_columns.defined()) d_columns.mul_(factor);
 }
 
 SigmoidLoss::SigmoidLoss(int64_t own_rows, int64_t global_rows, int64_t embed_dim, int64_t tile)

@@ -52,7 +52,7 @@ def read_batches(path, batch):
     return [((images[i:i + batch] / 255 - MEAN) / STD, texts[i:i + batch]) for i in whole]
 
 
-def make_optimizer(model, kind):
+def make_optimizer(model, kind, lr=1e-3):
     """open_clip's own parameter groups (open_clip_train/main.py)."""
     def gain_or_bias(name, p):
         return p.ndim < 2 or "bn" in name or "ln" in name or "bias" in name or "logit_scale" in name
@@ -60,7 +60,7 @@ def make_optimizer(model, kind):
     groups = [{"params": [p for n, p in named if gain_or_bias(n, p)], "weight_decay": 0.0},
               {"params": [p for n, p in named if not gain_or_bias(n, p)], "weight_decay": 0.2}]
     fused = {"fused": True} if kind == "fused" else {}
-    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-6, **fused)
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, **fused)
 
 
 def main():

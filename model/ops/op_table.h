@@ -3,12 +3,7 @@
 // once over it; a device is one implementation of it.
 //
 // Conventions
-//   * Views are [rows, cols] matrices of one floating type: fp32, or fp64 on the CPU for proofs.
-//   * In 16 bits (bf16 or fp16) the type belongs to each view. Matrix weights w and whatever leaves
-//     one product for another (x, y, pre, act, q, k, v and their gradients) have it. Gains, biases,
-//     embeddings, statistics, lse, norms, features and all d_w, d_bias, ... of parameters are fp32.
-//     The residual stream may be either: Linear's residual and out, LayerNorm's x, and gradients
-//     d_out that enter a product, which rounds them. Every sum is fp32's.
+//   * Views are [rows, cols] matrices of one floating type (fp32, or fp64 on the CPU for proofs).
 //   * Outputs are the caller's memory. "=" overwrites, "+=" accumulates (every parameter gradient).
 //   * An empty view for an optional argument leaves that part out.
 //   * No op allocates tensors, keeps state between calls or reads the clock.
@@ -101,6 +96,8 @@ class OpTable {
 
   // out[M, N] = x[M, K] w[K, N], a weight stored the other way round (CLIP's projections).
   virtual void Project(View x, View w, View out) const = 0;
+  // out[M, N] += x[M, K] w[K, N].
+  virtual void AddProduct(View x, View w, View out) const = 0;
   // d_x[M, K] = d_out w^T; d_w[K, N] += x^T d_out.
   virtual void ProjectBackward(View x, View w, View d_out, View d_x, View d_w) const = 0;
 

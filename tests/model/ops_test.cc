@@ -19,7 +19,7 @@ class Ops : public testing::TestWithParam<Case> {
     const auto* f = kernels::Named<float>(GetParam().isa);
     const auto* d = kernels::Named<double>(GetParam().isa);
     if (f == nullptr || d == nullptr) GTEST_SKIP() << "this processor lacks " << GetParam().isa;
-    ops_ = std::make_unique<CpuOpTable>(*f, *d, *kernels::NamedMixed(GetParam().isa));
+    ops_ = std::make_unique<CpuOpTable>(*f, *d);
   }
 
   at::ScalarType type() const { return GetParam().type; }
@@ -140,6 +140,9 @@ TEST_P(Ops, Project) {
     ExpectClose(out, expected, "out");
     ExpectClose(d_x, lx.grad(), "d_x");
     ExpectAdded(d_w, before, lw.grad(), "d_w");
+    at::Tensor sum = d_out.clone();
+    ops_->AddProduct(AsView(x), AsView(w), AsView(sum));
+    ExpectAdded(sum, d_out, expected, "sum");
   }
 }
 

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Whole training steps of open_clip on several ranks: DistributedDataParallel over gloo, as
+open_clip_train/main.py builds it. What bench/step.cc does under mpirun.
+
+  open_clip_ranks.py RANKS MODEL GLOBAL_BATCH THREADS INPUT default|exact
+"""
+import sys
+
+import numpy as np
+import torch
+from open_clip import CLIP, ClipLoss
+from open_clip_step import MODELS, make_optimizer, read_batches
+from ranks import LOSS_OPTIONS, Team
+from serve import serve
+
+
+def main():
+    ranks, name, batch, threads, path, mode = sys.argv[1:7]
+    torch.set_num_threads(int(threads))
+    torch.manual_seed(1)
+    team = Team(int(ranks))
+    own = slice(team.rank * int(batch) // team.size, (team.rank + 1) * int(batch) // team.size)
+    batches = [(images[own].clone(), texts[own].clone())
+               for images, texts in read_batches(path, int(batch))]
+    model = CLIP(**MODELS[name], quick_gelu=True)
+    model.train()
+    ranked = torch.nn.parallel.DistributedDataParallel(model)
+    loss_of = ClipLoss(cache_labels=True, rank=team.rank, world_size=team.size,
+                       **LOSS_OPTIONS[mode])
+    optimizer = make_optimizer(model, "default")
+    update = 0
+
+    def work(steps):
+        nonlocal update
+        for _ in range(steps):
+            images, texts = batches[update % len(batches)]
+            optimizer.zero_grad()
+            loss = loss_of(*ranked(images, texts))
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, np.log(100))
+            update += 1
+        return loss.item()
+
+    serve(work, team)
+    team.end()
+
+
+if __name__ == "__main__":
+    main()
