@@ -132,7 +132,7 @@ int Main(const char* isa) {
   }
   const c10::InferenceMode no_autograd;
   at::set_num_threads(1);
-  const model::CpuOpTable ops(*f, *d);
+  const model::CpuOpTable ops(*f, *d, *model::kernels::NamedMixed(isa));
   std::printf("instruction set: %s; ATen: %s\n", isa, at::get_cpu_capability().c_str());
   Linear(ops, 1088, 128, 384);
   Linear(ops, 1088, 512, 128);

@@ -2,12 +2,13 @@
 // Planned activations. A tower says once what it will hold and when it lets go; the arena then is
 // one allocation whose size is known before the first step, and a slot is an offset into it.
 //
-//   ArenaPlan plan;
+//   ArenaPlan plan(at::kBFloat16);
 //   Slot kept = plan.Add(rows, cols);
+//   Slot sums = plan.AddWide(rows, cols);   // fp32, whatever the activations' type
 //   const int64_t mark = plan.Mark();
 //   Slot scratch = plan.Add(...);       // until Rewind, after which its place is given again
 //   plan.Rewind(mark);
-//   Arena arena(plan, at::kFloat);
+//   Arena arena(plan);
 //   View x = arena.At(kept, rows_now);  // rows_now <= rows
 
 #include <ATen/core/Tensor.h>
@@ -19,19 +20,37 @@
 namespace contrail::model {
 
 struct Slot {
-  int64_t offset = -1;  // elements; multiples of 64 bytes
+  int64_t offset = -1;  // bytes, multiples of 64
   int64_t rows = 0;     // at most
   int64_t cols = 0;
+  at::ScalarType type = at::kFloat;
 };
+
+// What is never kept in 16 bits, in a model that computes in `type`: fp32, or fp64 with fp64.
+inline at::ScalarType WideType(at::ScalarType type) {
+  return type == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 class ArenaPlan {
  public:
-  Slot Add(int64_t rows, int64_t cols);
+  // `type`: the activations'.
+  explicit ArenaPlan(at::ScalarType type) : type_(type) {}
+
+  Slot Add(int64_t rows, int64_t cols) {
+    return all_wide_ ? AddWide(rows, cols) : Add(rows, cols, type_);
+  }
+  Slot AddWide(int64_t rows, int64_t cols) { return Add(rows, cols, WideType(type_)); }
   int64_t Mark() const { return next_; }
   void Rewind(int64_t mark) { next_ = mark; }
-  int64_t size() const { return peak_; }  // elements
+  int64_t bytes() const { return peak_; }
+  // Activations of what follows are wide, too, until it is called again with false.
+  void SetAllWide(bool all) { all_wide_ = all; }
 
  private:
+  Slot Add(int64_t rows, int64_t cols, at::ScalarType type);
+
+  at::ScalarType type_;
+  bool all_wide_ = false;
   int64_t next_ = 0;
   int64_t peak_ = 0;
 };
@@ -39,7 +58,7 @@ class ArenaPlan {
 class Arena {
  public:
   Arena() = default;
-  Arena(const ArenaPlan& plan, at::ScalarType type);
+  explicit Arena(const ArenaPlan& plan);
 
   View At(const Slot& slot, int64_t rows) const;
   int64_t bytes() const;

@@ -33,20 +33,20 @@ BlockSlots Block::PlanSlots(const BlockShape& shape, int64_t tokens, int64_t sam
   const int64_t w = shape.width;
   const int64_t queries = shape.pruned ? samples : tokens;
   BlockSlots slots;
-  slots.stats1 = plan->Add(tokens, 2);
+  slots.stats1 = plan->AddWide(tokens, 2);
   slots.ln1 = plan->Add(tokens, w);
   if (shape.pruned) {
     slots.qkv = plan->Add(tokens, 2 * w);
     slots.ln1_rows = plan->Add(samples, w);
-    slots.x_rows = plan->Add(samples, w);
+    slots.x_rows = plan->AddWide(samples, w);
     slots.q = plan->Add(samples, w);
   } else {
     slots.qkv = plan->Add(tokens, 3 * w);
   }
-  slots.lse = plan->Add(queries, shape.heads);
+  slots.lse = plan->AddWide(queries, shape.heads);
   slots.attended = plan->Add(queries, w);
-  slots.mid = plan->Add(queries, w);
-  slots.stats2 = plan->Add(queries, 2);
+  slots.mid = plan->AddWide(queries, w);
+  slots.stats2 = plan->AddWide(queries, 2);
   slots.ln2 = plan->Add(queries, w);
   slots.pre = plan->Add(queries, 4 * w);
   slots.act = plan->Add(queries, 4 * w);
@@ -158,7 +158,7 @@ void Block::BackwardPrunedAttention(const OpTable& ops, const Arena& arena, cons
   const View d_branch = arena.At(scratch.d_branch, tokens);
   View d_kv = arena.At(scratch.d_wide, tokens).Cols(0, 2 * w);
   d_kv.stride = 2 * w;
-  const View d_q = d_x.Rows(0, rows);  // free until d_x itself is formed
+  const View d_q = d_x.Rows(0, rows).As(kv.type);  // free until d_x itself is formed
   const View in_q = p.in_weight.weight.Rows(0, w), in_kv = p.in_weight.weight.Rows(w, 2 * w);
 
   ops.LinearBackwardInput(d, p.out_weight.weight, d_rows);

@@ -8,6 +8,9 @@
 // or EOT), so keys and values are formed for all tokens, and everything else for those rows alone.
 // Exact, forward and backward.
 //
+// Where the model computes in 16 bits, the residual stream (x, mid, out, their gradients) and the
+// statistics stay fp32; what lies between two products is 16-bit.
+//
 // Legend: T tokens, b sequences, w width; Q rows of queries: T, or b where pruned.
 
 #include "model/arena.h"

@@ -61,13 +61,16 @@ ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options opti
 void ClipOverOps::Bind(BoundParams params) {
   CONTRAIL_ASSERT(params.weights.size() == params_.size());
   CONTRAIL_ASSERT(params.grads.empty() || params.grads.size() == params_.size());
-  type_ = params.weights[0].scalar_type();
+  const auto first_matrix = std::find_if(params_.begin(), params_.end(),
+                                         [](const ParamSpec& spec) { return spec.matrix; });
+  type_ = params.weights[static_cast<size_t>(first_matrix - params_.begin())].scalar_type();
   for (size_t i = 0; i < params_.size(); ++i) {
     for (const auto* tensors : {&params.weights, &params.grads}) {
       if (tensors->empty()) continue;
       const at::Tensor& tensor = (*tensors)[i];
+      const bool narrow = params_[i].matrix && tensors == &params.weights;
       CONTRAIL_ASSERT(tensor.numel() == NumElements(params_[i]) && tensor.is_contiguous() &&
-                      tensor.scalar_type() == type_);
+                      tensor.scalar_type() == (narrow ? type_ : WideType(type_)));
     }
   }
   // Whoever holds flat buffers may bind one-dimensional slices of them.
@@ -92,14 +95,14 @@ void ClipOverOps::BindBuffers(const std::vector<at::Tensor>& buffers) {
   CONTRAIL_ASSERT(buffers.size() == buffers_.size());
   for (size_t i = 0; i < buffers.size(); ++i) {
     CONTRAIL_ASSERT(buffers[i].numel() == buffers_[i].shape[0] && buffers[i].is_contiguous() &&
-                    buffers[i].scalar_type() == type_);
+                    buffers[i].scalar_type() == WideType(type_));
   }
   image_->BindBuffers(buffers);
 }
 
 ArenaPlan ClipOverOps::LayOut(int64_t max_samples, int64_t max_tokens, const PlanFor& what) {
   if (max_tokens <= 0) max_tokens = max_samples * spec_.text.context;
-  ArenaPlan plan;
+  ArenaPlan plan(type_);
   image_->Plan(max_samples, what, &plan);
   text_.Plan(max_samples, max_tokens, what, &plan);
   const int64_t scratch = plan.Mark();  // the towers never run at once
@@ -116,19 +119,19 @@ void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, const PlanFor& w
   training_ = what.training;
   const ArenaPlan plan = LayOut(max_samples, max_tokens, what);
   arena_ = Arena();
-  arena_ = Arena(plan, type_);
+  arena_ = Arena(plan);
 }
 
 int64_t PlannedElements(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
                         const PlanFor& what) {
   ClipOverOps model(spec, CpuOps(), ClipOverOps::Options{});
-  return model.LayOut(max_samples, max_tokens, what).size();
+  return model.LayOut(max_samples, max_tokens, what).bytes() / static_cast<int64_t>(sizeof(float));
 }
 
 View ClipOverOps::Features(const at::Tensor& features, int64_t count) const {
   CONTRAIL_ASSERT(features.dim() == 2 && features.size(0) == count &&
-                  features.size(1) == spec_.embed_dim && features.scalar_type() == type_ &&
-                  count > 0 && count <= max_samples_);
+                  features.size(1) == spec_.embed_dim &&
+                  features.scalar_type() == WideType(type_) && count > 0 && count <= max_samples_);
   return AsView(features);
 }
 

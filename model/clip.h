@@ -64,9 +64,11 @@ class ClipModel {
   virtual const std::vector<ParamSpec>& params() const = 0;
   // Running statistics of batch norm; none for ViTs.
   virtual const std::vector<BufferSpec>& buffers() const = 0;
-  // Contiguous fp32 tensors of the specs' sizes, in their order (slices of flat buffers will do).
-  // Their memory is read and written from now on, so weights may be updated in place.
-  // Throws UserError E-MODEL-STATISTICS where the model has buffers and none are given.
+  // Contiguous fp32 tensors of the specs' sizes, in their order (slices of flat buffers will do);
+  // weights with ParamSpec::matrix may be bf16 or fp16, all in one type, which then is what
+  // products compute in (docs/precision.md). Their memory is read and written from now on, so
+  // weights may be updated in place. Throws UserError E-MODEL-STATISTICS where the model has
+  // buffers and none are given.
   virtual void Bind(BoundParams params) = 0;
 
   // Plans the arena for micro-batches of at most `max_samples` (and 77 tokens a caption, or

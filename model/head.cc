@@ -15,14 +15,14 @@ void Head::Bind(ParamCursor* cursor) {
 
 void Head::Plan(int64_t samples, ArenaPlan* plan) {
   samples_ = samples;
-  stats_ = plan->Add(samples, 2);
+  stats_ = plan->AddWide(samples, 2);
   normed_ = plan->Add(samples, width_);
-  unit_ = plan->Add(samples, embed_dim_);
-  norms_ = plan->Add(samples, 1);
+  unit_ = plan->AddWide(samples, embed_dim_);
+  norms_ = plan->AddWide(samples, 1);
 }
 
 void Head::PlanScratch(ArenaPlan* plan) {
-  projected_ = plan->Add(samples_, embed_dim_);
+  projected_ = plan->AddWide(samples_, embed_dim_);
   d_normed_ = plan->Add(samples_, width_);
 }
 

@@ -33,6 +33,7 @@ ResnetTower::ResnetTower(const ModelSpec& spec)
 
 void ResnetTower::Declare(ParamList* list) {
   list->SetPrefix("visual.");
+  list->SetMatrices(false);  // this tower computes in fp32 (or fp64) whatever the others do
   first_group_ = list->NextGroup();
   for (size_t i = 0; i < kStem; ++i) {
     const std::string number = std::to_string(i + 1);
@@ -44,6 +45,7 @@ void ResnetTower::Declare(ParamList* list) {
   }
   pool_group_ = list->NextGroup();
   pool_.Declare(list);
+  list->SetMatrices(true);
 }
 
 std::vector<BufferSpec> ResnetTower::Buffers() const {
@@ -95,6 +97,7 @@ void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   samples_ = samples;
   training_ = what.training;
   recompute_ = what.training && what.recompute.resnet;
+  plan->SetAllWide(true);
   kept_ = 0;
   std::vector<int64_t> sizes;  // of the blocks' inputs and of the pool's
   for (const Bottleneck& block : blocks_) {
@@ -120,11 +123,17 @@ void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
     end = std::max(end, plan->Mark());
   }
   plan->Rewind(end);
+  plan->SetAllWide(false);
 }
 
 void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) {
+  plan->SetAllWide(true);
   pool_.PlanScratch(training, plan);
-  if (!training) return;
+  if (training) PlanGradients(plan);
+  plan->SetAllWide(false);
+}
+
+void ResnetTower::PlanGradients(ArenaPlan* plan) {
   int64_t most = StemShape(samples_).rows() * width_, gradients = 0;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     most = std::max(most, blocks_[i].ScratchSize(InputShape(i, samples_)));

@@ -32,6 +32,7 @@ class ResnetTower final : public ImageTower {
   static constexpr size_t kStem = 3;
   static constexpr int64_t kStride = 32;  // pixels to a position of the last stage
 
+  void PlanGradients(ArenaPlan* plan);
   NormMode Mode(int64_t count, bool collect) const;
   int64_t GroupsOf(int64_t count) const;
   // Of the stem's convolutions' outputs, and of block `i`'s input.

@@ -33,19 +33,19 @@ void Transformer::Plan(int64_t tokens, int64_t samples, bool training, bool reco
   slots_.clear();
   for (int64_t layer = 0; layer < shape_.layers; ++layer) {
     const bool own = training || layer == 0;
-    inputs_.push_back(own ? plan->Add(tokens, shape_.block.width) : inputs_[0]);
+    inputs_.push_back(own ? plan->AddWide(tokens, shape_.block.width) : inputs_[0]);
     // A pruned block's slots are laid out differently, so it never shares.
     const bool shares = (recompute_ || !training) && layer > 0 && !pruned(layer);
     slots_.push_back(shares ? slots_[0] : Block::PlanSlots(ShapeOf(layer), tokens, samples, plan));
   }
-  if (!shape_.prune_last) whole_out_ = plan->Add(tokens, shape_.block.width);
-  out_ = plan->Add(samples, shape_.block.width);
+  if (!shape_.prune_last) whole_out_ = plan->AddWide(tokens, shape_.block.width);
+  out_ = plan->AddWide(samples, shape_.block.width);
 }
 
 void Transformer::PlanScratch(ArenaPlan* plan) {
   scratch_ = Block::PlanScratch(shape_.block.width, tokens_, samples_, plan);
-  d_out_ = plan->Add(samples_, shape_.block.width);
-  d_x_ = plan->Add(tokens_, shape_.block.width);
+  d_out_ = plan->AddWide(samples_, shape_.block.width);
+  d_x_ = plan->AddWide(tokens_, shape_.block.width);
 }
 
 View Transformer::Forward(const OpTable& ops, const Arena& arena, const Sequences& sequences,

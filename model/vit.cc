@@ -58,8 +58,8 @@ void VitTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   samples_ = samples;
   kept_ = 0;
   pixels_ = plan->Add(samples * patches_, 3 * patch_ * patch_);
-  tokens_ = plan->Add(tokens(samples), width_);
-  pre_stats_ = plan->Add(tokens(samples), 2);
+  tokens_ = plan->AddWide(tokens(samples), width_);
+  pre_stats_ = plan->AddWide(tokens(samples), 2);
   transformer_.Plan(tokens(samples), samples, what.training, what.recompute.vit, plan);
   head_.Plan(samples, plan);
 }

@@ -1,4 +1,6 @@
-// Attention: one task a sequence and head.
+// Attention: one task a sequence and head. Of 16-bit numbers, a head's operands are widened into
+// this thread's memory and its results narrowed from there: scores, softmax and sums are fp32's
+// own.
 #include "common/error.h"
 #include "model/ops/cpu_ops.h"
 
@@ -48,11 +50,97 @@ void EachHead(const AttentionShape& shape, const F& f) {
   });
 }
 
+// This head's operands in fp32 with rows of their own length, and its results until they are
+// narrowed.
+class WideHead {
+ public:
+  WideHead(const kernels::MixedTable& table, const AttentionShape& shape, int64_t sequence,
+           int64_t head, View q, View lse, float* memory)
+      : wide_(table), next_(memory) {
+    const int64_t begin = shape.sequences.Begin(sequence);
+    first_key_ = begin;
+    first_query_ = shape.single_query ? sequence : begin;
+    h_.keys = shape.sequences.Begin(sequence + 1) - begin;
+    h_.queries = shape.single_query ? 1 : h_.keys;
+    h_.dim = q.cols / shape.heads;
+    h_.causal = shape.causal && !shape.single_query;
+    h_.lse = lse.as<float>() + first_query_ * lse.stride + head;
+    h_.lse_row = lse.stride;
+    column_ = head * h_.dim;
+  }
+  kernels::Head<float>& head() { return h_; }
+
+  float* Queries(View v, bool read, int64_t* row) {
+    return Take(v, first_query_, h_.queries, read, row);
+  }
+  float* Keys(View v, bool read, int64_t* row) { return Take(v, first_key_, h_.keys, read, row); }
+  void PutQueries(const float* from, View v) const { Put(from, v, first_query_, h_.queries); }
+  void PutKeys(const float* from, View v) const { Put(from, v, first_key_, h_.keys); }
+
+ private:
+  float* Take(View v, int64_t first, int64_t rows, bool read, int64_t* row) {
+    float* const memory = next_;
+    next_ += kernels::kLongestSequence * kernels::kHeadDim;
+    *row = h_.dim;
+    for (int64_t i = 0; read && i < rows; ++i) {
+      wide_.ToFloat(v, first + i, column_, h_.dim, memory + i * h_.dim);
+    }
+    return memory;
+  }
+  void Put(const float* from, View v, int64_t first, int64_t rows) const {
+    for (int64_t i = 0; i < rows; ++i) {
+      wide_.FromFloat(from + i * h_.dim, v, first + i, column_, h_.dim);
+    }
+  }
+
+  Rows16 wide_;
+  float* next_;
+  kernels::Head<float> h_;
+  int64_t first_query_, first_key_, column_;
+};
+
 }  // namespace
+
+void CpuOpTable::Attention16(const AttentionShape& shape, View q, View k, View v, View out,
+                             View lse) const {
+  EachHead(shape, [&](int64_t sequence, int64_t head) {
+    const Workspace work = ThreadWorkspace();
+    WideHead wide(mixed_, shape, sequence, head, q, lse, work.head);
+    kernels::Head<float>& h = wide.head();
+    h.q = wide.Queries(q, true, &h.q_row);
+    h.k = wide.Keys(k, true, &h.k_row);
+    h.v = wide.Keys(v, true, &h.v_row);
+    h.out = wide.Queries(out, false, &h.out_row);
+    float_.attention(h, work.pack, work.attention);
+    wide.PutQueries(h.out, out);
+  });
+}
+
+void CpuOpTable::Attention16Backward(const AttentionShape& shape, View q, View k, View v, View out,
+                                     View lse, View d_out, View d_q, View d_k, View d_v) const {
+  EachHead(shape, [&](int64_t sequence, int64_t head) {
+    const Workspace work = ThreadWorkspace();
+    WideHead wide(mixed_, shape, sequence, head, q, lse, work.head);
+    kernels::Head<float>& h = wide.head();
+    h.q = wide.Queries(q, true, &h.q_row);
+    h.k = wide.Keys(k, true, &h.k_row);
+    h.v = wide.Keys(v, true, &h.v_row);
+    h.out = wide.Queries(out, true, &h.out_row);
+    h.d_out = wide.Queries(d_out, true, &h.d_out_row);
+    h.d_q = wide.Queries(d_q, false, &h.d_q_row);
+    h.d_k = wide.Keys(d_k, false, &h.d_k_row);
+    h.d_v = wide.Keys(d_v, false, &h.d_v_row);
+    float_.attention_backward(h, work.pack, work.attention);
+    wide.PutQueries(h.d_q, d_q);
+    wide.PutKeys(h.d_k, d_k);
+    wide.PutKeys(h.d_v, d_v);
+  });
+}
 
 void CpuOpTable::Attention(const AttentionShape& shape, View q, View k, View v, View out,
                            View lse) const {
   CheckShape(shape, q);
+  if (Is16Bit(q.type)) return Attention16(shape, q, k, v, out, lse);
   ByType(q.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {
@@ -66,6 +154,9 @@ void CpuOpTable::Attention(const AttentionShape& shape, View q, View k, View v, 
 void CpuOpTable::AttentionBackward(const AttentionShape& shape, View q, View k, View v, View out,
                                    View lse, View d_out, View d_q, View d_k, View d_v) const {
   CheckShape(shape, q);
+  if (Is16Bit(q.type)) {
+    return Attention16Backward(shape, q, k, v, out, lse, d_out, d_q, d_k, d_v);
+  }
   ByType(q.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {

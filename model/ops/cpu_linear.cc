@@ -62,8 +62,54 @@ kernels::Gemm<T> Part(kernels::Gemm<T> g, int64_t row, int64_t rows, int64_t col
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 
+at::ScalarType Narrower(at::ScalarType a, at::ScalarType b) { return Is16Bit(a) ? a : b; }
+
+// A 16-bit product of A and B as they are (straight) or transposed (turned).
+enum class As { kStraight, kTurned };
+
+kernels::MixedGemm MixedProduct(at::ScalarType type, View a, As a_as, View b, As b_as, View c,
+                                int64_t k) {
+  kernels::MixedGemm g;
+  g.m = c.rows;
+  g.n = c.cols;
+  g.k = k;
+  g.type = FormatOf(type);
+  g.a = a.data;
+  g.a_format = FormatOf(a.type);
+  g.a_row = a_as == As::kStraight ? a.stride : 1;
+  g.a_col = a_as == As::kStraight ? 1 : a.stride;
+  g.b = b.data;
+  g.b_format = FormatOf(b.type);
+  g.b_row = b_as == As::kStraight ? b.stride : 1;
+  g.b_col = b_as == As::kStraight ? 1 : b.stride;
+  g.c = c.data;
+  g.c_format = FormatOf(c.type);
+  g.c_row = c.stride;
+  return g;
+}
+
 template <typename T>
-void Run(const kernels::Table<T>& table, const kernels::Gemm<T>& g) {
+T* Advance(T* data, kernels::Format format, int64_t elements) {
+  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+  if (data == nullptr) return nullptr;
+  return static_cast<Byte*>(data) + elements * (format == kernels::Format::kFloat ? 4 : 2);
+}
+
+kernels::MixedGemm Part(kernels::MixedGemm g, int64_t row, int64_t rows, int64_t column,
+                        int64_t columns) {
+  g.m = rows;
+  g.n = columns;
+  g.a = Advance(g.a, g.a_format, row * g.a_row);
+  g.b = Advance(g.b, g.b_format, column * g.b_col);
+  g.c = Advance(g.c, g.c_format, row * g.c_row + column);
+  if (g.bias != nullptr) g.bias += column;
+  g.residual = Advance(g.residual, g.residual_format, row * g.residual_row + column);
+  g.other = Advance(g.other, g.type, row * g.other_row + column);
+  return g;
+}
+
+template <typename Table, typename Gemm>
+void RunSplit(const Table& table, const Gemm& g) {
   if (g.m == 0 || g.n == 0) return;
   constexpr int64_t kWorthAThread = int64_t{1} << 19;  // multiply-adds: a few microseconds
   const int64_t threads = std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(),
@@ -85,17 +131,37 @@ void Run(const kernels::Table<T>& table, const kernels::Gemm<T>& g) {
   });
 }
 
+template <typename T>
+void Run(const kernels::Table<T>& table, const kernels::Gemm<T>& g) {
+  RunSplit(table, g);
+}
+
 }  // namespace
 
 Workspace ThreadWorkspace() {
+  constexpr int64_t kHead = kHeadFloats * 4 * kernels::kLongestSequence * kernels::kHeadDim;
+  constexpr int64_t kRows = kRowBuffers * 4 * kLongestRow;
   thread_local const std::unique_ptr<void, FreeAligned> memory(
-      std::aligned_alloc(64, kernels::kPackBytes + kernels::kAttentionBytes));
+      std::aligned_alloc(64, kernels::kPackBytes + kernels::kAttentionBytes + kHead + kRows));
   if (memory == nullptr) throw std::bad_alloc();
-  return {memory.get(), static_cast<char*>(memory.get()) + kernels::kPackBytes};
+  char* const pack = static_cast<char*>(memory.get());
+  char* const attention = pack + kernels::kPackBytes;
+  char* const head = attention + kernels::kAttentionBytes;
+  return {pack, attention, reinterpret_cast<float*>(head), reinterpret_cast<float*>(head + kHead)};
 }
+
+void CpuOpTable::RunMixed(const kernels::MixedGemm& g) const { RunSplit(mixed_, g); }
 
 void CpuOpTable::Linear(View x, View w, View bias, View residual, View out) const {
   CONTRAIL_ASSERT(x.cols == w.cols && out.cols == w.rows && out.rows == x.rows);
+  if (Is16Bit(w.type)) {
+    kernels::MixedGemm g = MixedProduct(w.type, x, As::kStraight, w, As::kTurned, out, w.cols);
+    g.bias = bias.as<float>();
+    g.residual = residual.data;
+    g.residual_format = FormatOf(residual.type);
+    g.residual_row = residual.stride;
+    return RunMixed(g);
+  }
   ByType(x.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Straight<T>(x), Turned<T>(w), out, w.cols);
     g.bias = bias.as<T>();
@@ -108,6 +174,16 @@ void CpuOpTable::Linear(View x, View w, View bias, View residual, View out) cons
 void CpuOpTable::LinearActivation(View x, View w, View bias, Activation f, View pre,
                                   View act) const {
   CONTRAIL_ASSERT(x.cols == w.cols && pre.cols == w.rows && act.cols == w.rows);
+  if (Is16Bit(w.type)) {
+    CONTRAIL_ASSERT(act.type == w.type);
+    kernels::MixedGemm g = MixedProduct(w.type, x, As::kStraight, w, As::kTurned, pre, w.cols);
+    g.bias = bias.as<float>();
+    g.epilogue = kernels::MixedGemm::Epilogue::kActivate;
+    g.exact_gelu = f == Activation::kGelu;
+    g.other = act.data;
+    g.other_row = act.stride;
+    return RunMixed(g);
+  }
   ByType(x.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Straight<T>(x), Turned<T>(w), pre, w.cols);
     g.bias = bias.as<T>();
@@ -121,6 +197,9 @@ void CpuOpTable::LinearActivation(View x, View w, View bias, Activation f, View 
 
 void CpuOpTable::LinearBackwardInput(View d_out, View w, View d_x) const {
   CONTRAIL_ASSERT(d_out.cols == w.rows && d_x.cols == w.cols && d_x.rows == d_out.rows);
+  if (Is16Bit(w.type)) {
+    return RunMixed(MixedProduct(w.type, d_out, As::kStraight, w, As::kStraight, d_x, w.rows));
+  }
   ByType(w.type, [&]<typename T>() {
     Run(Kernels<T>(), Product(Straight<T>(d_out), Straight<T>(w), d_x, w.rows));
   });
@@ -129,6 +208,16 @@ void CpuOpTable::LinearBackwardInput(View d_out, View w, View d_x) const {
 void CpuOpTable::LinearActivationBackwardInput(View d_out, View w, Activation f, View pre,
                                                View d_pre) const {
   CONTRAIL_ASSERT(d_out.cols == w.rows && d_pre.cols == w.cols && pre.cols == w.cols);
+  if (Is16Bit(w.type)) {
+    CONTRAIL_ASSERT(pre.type == w.type);
+    kernels::MixedGemm g =
+        MixedProduct(w.type, d_out, As::kStraight, w, As::kStraight, d_pre, w.rows);
+    g.epilogue = kernels::MixedGemm::Epilogue::kBackActivate;
+    g.exact_gelu = f == Activation::kGelu;
+    g.other = pre.data;
+    g.other_row = pre.stride;
+    return RunMixed(g);
+  }
   ByType(w.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Straight<T>(d_out), Straight<T>(w), d_pre, w.rows);
     g.epilogue = kernels::Gemm<T>::Epilogue::kBackActivate;
@@ -141,23 +230,24 @@ void CpuOpTable::LinearActivationBackwardInput(View d_out, View w, Activation f,
 
 void CpuOpTable::LinearBackwardWeight(View x, View d_out, View d_w, View d_bias) const {
   CONTRAIL_ASSERT(d_w.rows == d_out.cols && d_w.cols == x.cols && x.rows == d_out.rows);
+  if (d_bias) AddColumnSums(d_out, d_bias);
+  if (const at::ScalarType type = Narrower(x.type, d_out.type); Is16Bit(type)) {
+    kernels::MixedGemm g = MixedProduct(type, d_out, As::kTurned, x, As::kStraight, d_w, x.rows);
+    g.accumulate = true;
+    return RunMixed(g);
+  }
   ByType(x.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Turned<T>(d_out), Straight<T>(x), d_w, x.rows);
     g.accumulate = true;
     Run(Kernels<T>(), g);
-    if (!d_bias) return;
-    const kernels::Table<T>& table = Kernels<T>();
-    ParallelFor(0, CeilDiv(d_out.cols, 64), GrainOf(64 * d_out.rows),
-                [&](int64_t begin, int64_t end) {
-                  const int64_t first = begin * 64, last = std::min(end * 64, d_out.cols);
-                  table.column_sums(d_out.rows, last - first, d_out.as<T>() + first, d_out.stride,
-                                    d_bias.as<T>() + first);
-                });
   });
 }
 
 void CpuOpTable::Project(View x, View w, View out) const {
   CONTRAIL_ASSERT(x.cols == w.rows && out.cols == w.cols && out.rows == x.rows);
+  if (Is16Bit(w.type)) {
+    return RunMixed(MixedProduct(w.type, x, As::kStraight, w, As::kStraight, out, w.rows));
+  }
   ByType(x.type, [&]<typename T>() {
     Run(Kernels<T>(), Product(Straight<T>(x), Straight<T>(w), out, w.rows));
   });
@@ -174,6 +264,12 @@ void CpuOpTable::AddProduct(View x, View w, View out) const {
 
 void CpuOpTable::ProjectBackward(View x, View w, View d_out, View d_x, View d_w) const {
   CONTRAIL_ASSERT(x.cols == w.rows && d_out.cols == w.cols && d_w.rows == w.rows);
+  if (Is16Bit(w.type)) {
+    RunMixed(MixedProduct(w.type, d_out, As::kStraight, w, As::kTurned, d_x, w.cols));
+    kernels::MixedGemm g = MixedProduct(w.type, x, As::kTurned, d_out, As::kStraight, d_w, x.rows);
+    g.accumulate = true;
+    return RunMixed(g);
+  }
   ByType(x.type, [&]<typename T>() {
     Run(Kernels<T>(), Product(Straight<T>(d_out), Turned<T>(w), d_x, w.cols));
     kernels::Gemm<T> g = Product(Turned<T>(x), Straight<T>(d_out), d_w, x.rows);

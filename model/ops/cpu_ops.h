@@ -11,10 +11,12 @@ namespace contrail::model {
 
 class CpuOpTable final : public OpTable {
  public:
-  CpuOpTable() : float_(kernels::Best<float>()), double_(kernels::Best<double>()) {}
+  CpuOpTable()
+      : CpuOpTable(kernels::Best<float>(), kernels::Best<double>(), kernels::BestMixed()) {}
   // On one instruction set, for proofs and benchmarks.
-  CpuOpTable(const kernels::Table<float>& f, const kernels::Table<double>& d)
-      : float_(f), double_(d) {}
+  CpuOpTable(const kernels::Table<float>& f, const kernels::Table<double>& d,
+             const kernels::MixedTable& mixed)
+      : float_(f), double_(d), mixed_(mixed) {}
 
   void Linear(View x, View w, View bias, View residual, View out) const override;
   void LinearActivation(View x, View w, View bias, Activation f, View pre, View act) const override;
@@ -88,8 +90,46 @@ class CpuOpTable final : public OpTable {
     return kernels::ConvKernels<T>(Kernels<T>().name);
   }
 
+  void RunMixed(const kernels::MixedGemm& g) const;
+  void Attention16(const AttentionShape& shape, View q, View k, View v, View out, View lse) const;
+  void Attention16Backward(const AttentionShape& shape, View q, View k, View v, View out, View lse,
+                           View d_out, View d_q, View d_k, View d_v) const;
+  void AddColumnSums(View x, View sums) const;  // sums [1, n] += over the rows of x
+
   const kernels::Table<float>& float_;
   const kernels::Table<double>& double_;
+  const kernels::MixedTable& mixed_;
+};
+
+inline bool Is16Bit(at::ScalarType type) { return type == at::kBFloat16 || type == at::kHalf; }
+
+inline kernels::Format FormatOf(at::ScalarType type) {
+  return type == at::kBFloat16 ? kernels::Format::kBFloat16
+         : type == at::kHalf   ? kernels::Format::kHalf
+                               : kernels::Format::kFloat;
+}
+
+// A few rows' worth of fp32 on a thread's stack or in its memory: where rows of 16-bit numbers are
+// worked on. ToFloat gives the row itself where it is fp32 already; FromFloat takes it back.
+class Rows16 {
+ public:
+  explicit Rows16(const kernels::MixedTable& table) : table_(table) {}
+  const float* ToFloat(View v, int64_t row, int64_t column, int64_t count, float* room) const {
+    if (!Is16Bit(v.type)) return v.as<float>() + row * v.stride + column;
+    table_.widen(FormatOf(v.type), count, v.as<uint16_t>() + row * v.stride + column, room);
+    return room;
+  }
+  // Where to write the row: the view's own memory where it is fp32.
+  float* Target(View v, int64_t row, int64_t column, float* room) const {
+    return Is16Bit(v.type) ? room : v.as<float>() + row * v.stride + column;
+  }
+  void FromFloat(const float* from, View v, int64_t row, int64_t column, int64_t count) const {
+    if (!Is16Bit(v.type)) return;
+    table_.narrow(FormatOf(v.type), count, from, v.as<uint16_t>() + row * v.stride + column);
+  }
+
+ private:
+  const kernels::MixedTable& table_;
 };
 
 // f.template operator()<float>() or <double>(), by the views' type.
@@ -99,6 +139,18 @@ void ByType(at::ScalarType type, const F& f) {
     f.template operator()<double>();
   } else {
     f.template operator()<float>();
+  }
+}
+
+// f of what stores an element, for those who only move it: c10::BFloat16, c10::Half, too.
+template <typename F>
+void ByStorage(at::ScalarType type, const F& f) {
+  if (type == at::kBFloat16) {
+    f.template operator()<c10::BFloat16>();
+  } else if (type == at::kHalf) {
+    f.template operator()<c10::Half>();
+  } else {
+    ByType(type, f);
   }
 }
 
@@ -128,11 +180,17 @@ inline int64_t GrainOf(int64_t cost) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cost));
 }
 
-// This thread's memory for packing and for attention, made at its first use and kept.
+// This thread's memory for packing and for attention, made at its first use and kept. Attention of
+// 16-bit numbers has a head's operands there in fp32, and rows have room for kLongestRow.
+inline constexpr int64_t kLongestRow = int64_t{1} << 14;
 struct Workspace {
   void* pack;
   void* attention;
+  float* head;  // kHeadFloats of kernels::kLongestSequence x kernels::kHeadDim
+  float* rows;  // kRowBuffers of kLongestRow
 };
+inline constexpr int64_t kHeadFloats = 8;
+inline constexpr int64_t kRowBuffers = 4;
 Workspace ThreadWorkspace();
 
 }  // namespace contrail::model

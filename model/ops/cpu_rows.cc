@@ -32,6 +32,25 @@ T* Row(View v, int64_t row) {
   return v.as<T>() + row * v.stride;
 }
 
+// f(row, rows, column, columns, chunk [rows, kColumnBlock]) over pieces of 16-bit columns
+// [first, first + count), in fp32 and rows in order: sums over them have one order, too.
+template <typename F>
+void EachChunk(const kernels::MixedTable& mixed, View x, int64_t first, int64_t count, const F& f) {
+  constexpr int64_t kChunk = 64;
+  float* const chunk = ThreadWorkspace().rows;
+  const Rows16 wide(mixed);
+  for (int64_t column = first; column < first + count; column += kColumnBlock) {
+    const int64_t columns = std::min(kColumnBlock, first + count - column);
+    for (int64_t row = 0; row < x.rows; row += kChunk) {
+      const int64_t rows = std::min(kChunk, x.rows - row);
+      for (int64_t i = 0; i < rows; ++i) {
+        wide.ToFloat(x, row + i, column, columns, chunk + i * kColumnBlock);
+      }
+      f(row, rows, column, columns, chunk);
+    }
+  }
+}
+
 int64_t PickedRow(const Sequences& sequences, OpTable::Pick pick, int64_t i) {
   return pick == OpTable::Pick::kFirst ? sequences.Begin(i) : sequences.Begin(i + 1) - 1;
 }
@@ -45,7 +64,12 @@ const std::array<std::array<T, 256>, 3>& ByteTable() {
     std::array<std::array<T, 256>, 3> t{};
     for (size_t c = 0; c < 3; ++c) {
       for (size_t v = 0; v < 256; ++v) {
-        t[c][v] = static_cast<T>((static_cast<double>(v) / 255.0 - kMean[c]) / kStd[c]);
+        const double value = (static_cast<double>(v) / 255.0 - kMean[c]) / kStd[c];
+        if constexpr (std::is_same_v<T, double>) {
+          t[c][v] = value;
+        } else {
+          t[c][v] = static_cast<T>(static_cast<float>(value));
+        }
       }
     }
     return t;
@@ -55,7 +79,37 @@ const std::array<std::array<T, 256>, 3>& ByteTable() {
 
 }  // namespace
 
+void CpuOpTable::AddColumnSums(View x, View sums) const {
+  ByColumns(x.cols, x.rows, [&](int64_t first, int64_t count) {
+    if (Is16Bit(x.type)) {
+      const kernels::Table<float>& table = Kernels<float>();
+      EachChunk(
+          mixed_, x, first, count,
+          [&](int64_t /*row*/, int64_t rows, int64_t column, int64_t columns, const float* chunk) {
+            table.column_sums(rows, columns, chunk, kColumnBlock, sums.as<float>() + column);
+          });
+      return;
+    }
+    ByType(x.type, [&]<typename T>() {
+      Kernels<T>().column_sums(x.rows, count, x.as<T>() + first, x.stride, sums.as<T>() + first);
+    });
+  });
+}
+
 void CpuOpTable::LayerNorm(View x, View gain, View bias, View y, View stats) const {
+  if (Is16Bit(y.type)) {
+    const kernels::Table<float>& table = Kernels<float>();
+    const Rows16 narrow(mixed_);
+    ByRows(x.rows, x.cols, [&](int64_t first, int64_t count) {
+      float* const row = ThreadWorkspace().rows;
+      for (int64_t i = first; i < first + count; ++i) {
+        table.layer_norm(1, x.cols, Row<float>(x, i), x.stride, gain.as<float>(), bias.as<float>(),
+                         row, x.cols, Row<float>(stats, i));
+        narrow.FromFloat(row, y, i, 0, x.cols);
+      }
+    });
+    return;
+  }
   ByType(x.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     ByRows(x.rows, x.cols, [&](int64_t first, int64_t count) {
@@ -67,6 +121,28 @@ void CpuOpTable::LayerNorm(View x, View gain, View bias, View y, View stats) con
 
 void CpuOpTable::LayerNormBackward(View x, View stats, View gain, View d_y, bool add, View d_x,
                                    View d_gain, View d_bias) const {
+  if (Is16Bit(d_y.type)) {
+    const kernels::Table<float>& table = Kernels<float>();
+    const Rows16 wide(mixed_);
+    ByColumns(x.cols, x.rows, [&](int64_t first, int64_t count) {
+      EachChunk(
+          mixed_, d_y, first, count,
+          [&](int64_t row, int64_t rows, int64_t column, int64_t columns, const float* chunk) {
+            table.layer_norm_gains(rows, columns, Row<float>(x, row) + column, x.stride,
+                                   Row<float>(stats, row), chunk, kColumnBlock,
+                                   d_gain.as<float>() + column, d_bias.as<float>() + column);
+          });
+    });
+    ByRows(x.rows, x.cols, [&](int64_t first, int64_t count) {
+      float* const room = ThreadWorkspace().rows;
+      for (int64_t i = first; i < first + count; ++i) {
+        table.layer_norm_backward(1, x.cols, Row<float>(x, i), x.stride, Row<float>(stats, i),
+                                  gain.as<float>(), wide.ToFloat(d_y, i, 0, x.cols, room), x.cols,
+                                  add, Row<float>(d_x, i), d_x.stride);
+      }
+    });
+    return;
+  }
   ByType(x.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     ByColumns(x.cols, x.rows, [&](int64_t first, int64_t count) {  // before d_x may replace d_y
@@ -87,7 +163,7 @@ void CpuOpTable::Patchify(const uint8_t* images, int64_t count, int64_t resoluti
   CONTRAIL_ASSERT(resolution % patch == 0);
   const int64_t side = resolution / patch, plane = resolution * resolution;
   CONTRAIL_ASSERT(out.rows == count * side * side && out.cols == 3 * patch * patch);
-  ByType(out.type, [&]<typename T>() {
+  ByStorage(out.type, [&]<typename T>() {
     const auto& values = ByteTable<T>();
     ByRows(out.rows, out.cols, [&](int64_t first, int64_t rows) {
       for (int64_t row = first; row < first + rows; ++row) {
@@ -110,12 +186,19 @@ void CpuOpTable::Patchify(const uint8_t* images, int64_t count, int64_t resoluti
 void CpuOpTable::AssembleTokens(View patches, View cls, View pos, View out) const {
   const int64_t length = pos.rows;
   CONTRAIL_ASSERT(out.rows % length == 0 && patches.rows == out.rows / length * (length - 1));
+  const Rows16 wide(mixed_);
   ByType(out.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     ByRows(out.rows, out.cols, [&](int64_t first, int64_t count) {
       for (int64_t row = first; row < first + count; ++row) {
         const int64_t i = row / length, j = row % length;
-        const T* token = j == 0 ? cls.as<T>() : Row<T>(patches, i * (length - 1) + j - 1);
+        const int64_t patch = i * (length - 1) + j - 1;
+        const T* token = cls.as<T>();
+        if constexpr (std::is_same_v<T, float>) {
+          if (j > 0) token = wide.ToFloat(patches, patch, 0, out.cols, ThreadWorkspace().rows);
+        } else {
+          if (j > 0) token = Row<T>(patches, patch);
+        }
         table.add(out.cols, token, Row<T>(pos, j), Row<T>(out, row));
       }
     });
@@ -126,9 +209,14 @@ void CpuOpTable::AssembleTokensBackward(View d_out, View d_patches, View d_cls, 
   const int64_t length = d_pos.rows, count = d_out.rows / length, width = d_out.cols;
   ByType(d_out.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
+    const Rows16 narrow(mixed_);
     ByRows(d_patches.rows, width, [&](int64_t first, int64_t rows) {
       for (int64_t row = first; row < first + rows; ++row) {
         const int64_t from = row / (length - 1) * length + row % (length - 1) + 1;
+        if constexpr (std::is_same_v<T, float>) {
+          narrow.FromFloat(Row<float>(d_out, from), d_patches, row, 0, width);
+          if (Is16Bit(d_patches.type)) continue;
+        }
         std::memcpy(Row<T>(d_patches, row), Row<T>(d_out, from),
                     static_cast<size_t>(width) * sizeof(T));
       }
@@ -177,7 +265,8 @@ void CpuOpTable::EmbedBackward(const int32_t* ids, const Sequences& sequences, V
 }
 
 void CpuOpTable::GatherRows(View x, const Sequences& sequences, Pick pick, View out) const {
-  ByType(x.type, [&]<typename T>() {
+  CONTRAIL_ASSERT(x.type == out.type);
+  ByStorage(x.type, [&]<typename T>() {
     for (int64_t i = 0; i < sequences.count; ++i) {
       std::memcpy(Row<T>(out, i), Row<T>(x, PickedRow(sequences, pick, i)),
                   static_cast<size_t>(x.cols) * sizeof(T));
@@ -186,6 +275,20 @@ void CpuOpTable::GatherRows(View x, const Sequences& sequences, Pick pick, View 
 }
 
 void CpuOpTable::ScatterAddRows(View rows, const Sequences& sequences, Pick pick, View d_x) const {
+  if (Is16Bit(rows.type) || Is16Bit(d_x.type)) {
+    const kernels::Table<float>& kernel = Kernels<float>();
+    const Rows16 convert(mixed_);
+    float* const room = ThreadWorkspace().rows;
+    for (int64_t i = 0; i < sequences.count; ++i) {
+      const int64_t row = PickedRow(sequences, pick, i);
+      const float* a = convert.ToFloat(rows, i, 0, rows.cols, room);
+      const float* b = convert.ToFloat(d_x, row, 0, rows.cols, room + kLongestRow);
+      float* sum = convert.Target(d_x, row, 0, room);
+      kernel.add(rows.cols, a, b, sum);
+      convert.FromFloat(sum, d_x, row, 0, rows.cols);
+    }
+    return;
+  }
   ByType(rows.type, [&]<typename T>() {
     const kernels::Table<T>& kernel = Kernels<T>();
     for (int64_t i = 0; i < sequences.count; ++i) {
@@ -217,7 +320,7 @@ void CpuOpTable::NormalizeBackward(View y, View norms, View d_y, View d_x) const
 
 void CpuOpTable::Copy(View from, View to) const {
   CONTRAIL_ASSERT(from.rows == to.rows && from.cols == to.cols && from.type == to.type);
-  ByType(from.type, [&]<typename T>() {
+  ByStorage(from.type, [&]<typename T>() {
     for (int64_t i = 0; i < from.rows; ++i) {
       std::memcpy(Row<T>(to, i), Row<T>(from, i), static_cast<size_t>(from.cols) * sizeof(T));
     }
@@ -225,7 +328,7 @@ void CpuOpTable::Copy(View from, View to) const {
 }
 
 void CpuOpTable::Zero(View x) const {
-  ByType(x.type, [&]<typename T>() {
+  ByStorage(x.type, [&]<typename T>() {
     for (int64_t i = 0; i < x.rows; ++i) std::fill_n(Row<T>(x, i), x.cols, T{0});
   });
 }

@@ -3,7 +3,12 @@
 // once over it; a device is one implementation of it.
 //
 // Conventions
-//   * Views are [rows, cols] matrices of one floating type (fp32, or fp64 on the CPU for proofs).
+//   * Views are [rows, cols] matrices of one floating type: fp32, or fp64 on the CPU for proofs.
+//   * In 16 bits (bf16 or fp16) the type belongs to each view. Matrix weights w and whatever leaves
+//     one product for another (x, y, pre, act, q, k, v and their gradients) have it. Gains, biases,
+//     embeddings, statistics, lse, norms, features and all d_w, d_bias, ... of parameters are fp32.
+//     The residual stream may be either: Linear's residual and out, LayerNorm's x, and gradients
+//     d_out that enter a product, which rounds them. Every sum is fp32's.
 //   * Outputs are the caller's memory. "=" overwrites, "+=" accumulates (every parameter gradient).
 //   * An empty view for an optional argument leaves that part out.
 //   * No op allocates tensors, keeps state between calls or reads the clock.

@@ -37,6 +37,12 @@ struct View {
     view.cols = count;
     return view;
   }
+  // The same memory with as many numbers of a type that is no wider.
+  View As(at::ScalarType narrower) const {
+    View view = *this;
+    view.type = narrower;
+    return view;
+  }
 
  private:
   void* Address(int64_t element) const {

@@ -29,11 +29,15 @@ class CountingAllocator final : public c10::Allocator {
   std::atomic<int> count_ = 0;
 };
 
-class Allocation : public testing::TestWithParam<const char*> {};
+struct Case {
+  const char* model;
+  at::ScalarType type;
+};
+class Allocation : public testing::TestWithParam<Case> {};
 
 TEST_P(Allocation, NoneAfterPlan) {
-  const ModelSpec spec = FindModel(GetParam());
-  BoundModel m(ClipModel::Create(spec), at::kFloat);
+  const ModelSpec spec = FindModel(GetParam().model);
+  BoundModel m(ClipModel::Create(spec), GetParam().type);
   const at::Tensor images = RandomImages(8, spec.resolution, 1);
   const TextBatch texts = RandomTexts({9, 8, 12, 3, 10, 7, 11, 9}, 49408, 2);
   at::Tensor features = at::empty({8, spec.embed_dim});
@@ -58,10 +62,14 @@ TEST_P(Allocation, NoneAfterPlan) {
   at::set_num_threads(1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Allocation, testing::Values("tiny-vit", "tiny-rn"),
+INSTANTIATE_TEST_SUITE_P(Models, Allocation,
+                         testing::Values(Case{"tiny-vit", at::kFloat},
+                                         Case{"tiny-vit", at::kBFloat16},
+                                         Case{"tiny-vit", at::kHalf}, Case{"tiny-rn", at::kFloat}),
                          [](const auto& tested) {
-                           std::string name = tested.param;
-                           return name.replace(name.find('-'), 1, "_");
+                           std::string name = tested.param.model;
+                           return name.replace(name.find('-'), 1, "_") + "_" +
+                                  c10::toString(tested.param.type);
                          });
 
 }  // namespace

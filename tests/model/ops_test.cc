@@ -19,7 +19,7 @@ class Ops : public testing::TestWithParam<Case> {
     const auto* f = kernels::Named<float>(GetParam().isa);
     const auto* d = kernels::Named<double>(GetParam().isa);
     if (f == nullptr || d == nullptr) GTEST_SKIP() << "this processor lacks " << GetParam().isa;
-    ops_ = std::make_unique<CpuOpTable>(*f, *d);
+    ops_ = std::make_unique<CpuOpTable>(*f, *d, *kernels::NamedMixed(GetParam().isa));
   }
 
   at::ScalarType type() const { return GetParam().type; }

@@ -113,28 +113,31 @@ std::vector<at::Tensor> OracleClip::Gradients() const {
 
 BoundModel::BoundModel(std::unique_ptr<ClipModel> clip, at::ScalarType type, uint64_t seed)
     : model(std::move(clip)) {
+  const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
   int64_t total = 0;
   for (const ParamSpec& spec : model->params()) total += NumElements(spec);
-  const at::Tensor weights = at::zeros({total}, type), grads = at::zeros({total}, type);
+  const at::Tensor weights = at::zeros({total}, wide), grads = at::zeros({total}, wide);
+  const at::Tensor matrices = at::zeros({total}, type);
   int64_t at_element = 0;
   for (const ParamSpec& spec : model->params()) {
     const int64_t n = NumElements(spec);
     const auto slice = [&](const at::Tensor& flat) {
       return flat.narrow(0, at_element, n).view(spec.shape);
     };
-    bound.weights.push_back(slice(weights));
+    at::Tensor weight = slice(weights);
     bound.grads.push_back(slice(grads));
-    InitParam(spec, seed, bound.weights.back());
+    InitParam(spec, seed, weight);
     // Gains of 1 and biases of 0 would hide mistakes.
     if (spec.init.kind == Init::Kind::kOnes || spec.init.kind == Init::Kind::kZeros) {
       const at::Tensor noise = RandomTensor({n}, seed + static_cast<uint64_t>(at_element));
-      bound.weights.back().add_(noise.view(spec.shape).to(type), 0.1);
+      weight.add_(noise.view(spec.shape).to(wide), 0.1);
     }
+    bound.weights.push_back(spec.matrix ? slice(matrices).copy_(weight) : weight);
     at_element += n;
   }
   for (const BufferSpec& spec : model->buffers()) {
     const at::Tensor noise = RandomTensor(spec.shape, seed + bound.buffers.size()).abs();
-    bound.buffers.push_back((noise * 0.1 + spec.initial).to(type));
+    bound.buffers.push_back((noise * 0.1 + spec.initial).to(wide));
   }
   model->Bind(bound);
 }

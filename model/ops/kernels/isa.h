@@ -6,6 +6,10 @@
 //
 #include "model/ops/kernels/rows.h"
 //
+#include "model/ops/kernels/formats.h"
+//
+#include "model/ops/kernels/mixed_gemm.h"
+//
 #include "model/ops/kernels/attention.h"
 //
 #include "model/ops/kernels/conv.h"
@@ -13,6 +17,12 @@
 #include "model/ops/kernels/norm.h"
 
 namespace contrail::model::kernels::CONTRAIL_ISA {
+
+extern const MixedTable kMixed;
+constinit const MixedTable kMixed = {CONTRAIL_ISA_NAME, kLanes<float>, CONTRAIL_NATIVE_BF16,
+                                     MixedProduct,      WidenRow,      NarrowRow};
+
+#if !CONTRAIL_NATIVE_BF16  // which adds nothing to the tables of the set below it
 
 // Constant: nothing of an instruction set may run before the processor has been asked for it.
 template <typename T>
@@ -35,5 +45,7 @@ extern const Table<float> kFloat;
 extern const Table<double> kDouble;
 constinit const Table<float> kFloat = MakeTable<float>(CONTRAIL_ISA_NAME);
 constinit const Table<double> kDouble = MakeTable<double>(CONTRAIL_ISA_NAME);
+
+#endif
 
 }  // namespace contrail::model::kernels::CONTRAIL_ISA

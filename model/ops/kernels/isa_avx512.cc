@@ -4,4 +4,6 @@
 #define CONTRAIL_VECTOR_BYTES 64
 #define CONTRAIL_GEMM_ROWS 6
 #define CONTRAIL_GEMM_VECS 4
+#define CONTRAIL_F16C 1
+#define CONTRAIL_NATIVE_BF16 0
 #include "model/ops/kernels/isa.h"

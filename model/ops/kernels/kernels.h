@@ -32,6 +32,36 @@ struct Gemm {
   int64_t other_row = 0;
 };
 
+// What memory holds.
+enum class Format { kFloat, kBFloat16, kHalf };
+
+// The same with 16-bit operands and fp32 sums: C[m, n] = A[m, k] B[k, n] where A and B are numbers
+// of `type`, bf16 or fp16. Either may be stored as fp32, which is rounded to the type on its way.
+// Strides count elements; A and B must be contiguous along one of their dimensions.
+struct MixedGemm {
+  int64_t m = 0, n = 0, k = 0;
+  Format type = Format::kBFloat16;
+  const void* a = nullptr;
+  Format a_format = Format::kBFloat16;
+  int64_t a_row = 0, a_col = 0;
+  const void* b = nullptr;
+  Format b_format = Format::kBFloat16;
+  int64_t b_row = 0, b_col = 0;
+  void* c = nullptr;
+  Format c_format = Format::kBFloat16;
+  int64_t c_row = 0;
+  bool accumulate = false;         // C += instead of C =: C is fp32 and nothing below is set
+  const float* bias = nullptr;     // [n]
+  const void* residual = nullptr;  // [m, n]; may be C
+  Format residual_format = Format::kFloat;
+  int64_t residual_row = 0;
+  enum class Epilogue { kNone, kActivate, kBackActivate } epilogue = Epilogue::kNone;
+  bool exact_gelu = false;
+  void* other =
+      nullptr;  // [m, n] of `type`; kActivate: = f(C before rounding), kBackActivate: read
+  int64_t other_row = 0;
+};
+
 // Memory one thread needs while it runs a Gemm or an attention; 64-byte aligned.
 inline constexpr int64_t kPackBytes = int64_t{1} << 20;
 inline constexpr int64_t kLongestSequence = 640;  // ViT-L/14@336 has 577
@@ -81,13 +111,26 @@ struct Table {
   void (*add)(int64_t n, const T* a, const T* b, T* out);  // out = a + b
 };
 
+// What is there for 16-bit formats. Everything but products is done in fp32, a row at a time.
+struct MixedTable {
+  const char* name;
+  int64_t lanes;     // fp32's
+  bool native_bf16;  // products of bf16 run on the processor's own, at twice fp32's rate or so
+
+  void (*gemm)(const MixedGemm& gemm, void* pack);
+  void (*widen)(Format format, int64_t n, const uint16_t* from, float* to);
+  void (*narrow)(Format format, int64_t n, const float* from, uint16_t* to);  // to nearest even
+};
+
 // The widest that this processor runs.
 template <typename T>
 const Table<T>& Best();
+const MixedTable& BestMixed();
 
-// One by name ("avx512", "avx2", "baseline") for tests and benchmarks, nullptr where the processor
-// lacks it.
+// One by name ("avx512", "avx2", "baseline"; for MixedTable "avx512bf16", too) for tests and
+// benchmarks, nullptr where the processor lacks it.
 template <typename T>
 const Table<T>* Named(const char* name);
+const MixedTable* NamedMixed(const char* name);
 
 }  // namespace contrail::model::kernels
