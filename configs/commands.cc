@@ -13,7 +13,8 @@ CommandSpec EvalZeroShot() {
   return {.name = "eval zero-shot",
           .summary = "classify a data set by prompts, with one prompt and with the ensemble",
           .positional = {},
-          .options = {{"--checkpoint", "CKPT", "a run directory or a committed step"},
+          .options = {{"--checkpoint", "CKPT",
+                       "a run directory, a committed step, or a file of weights"},
                       {"--dataset", "DIR",
                        "packed data set: *.tar with .cls, classnames.txt, "
                        "zeroshot_classification_templates.txt"},
@@ -30,7 +31,8 @@ CommandSpec Embed() {
   return {.name = "embed",
           .summary = "write unit-norm features of images and texts to an HDF5 file",
           .positional = {"OUT.h5"},
-          .options = {{"--checkpoint", "CKPT", "a run directory or a committed step"},
+          .options = {{"--checkpoint", "CKPT",
+                       "a run directory, a committed step, or a file of weights"},
                       {"--images", "TARS|DIR", "tar shards (braces allowed) or a folder of images"},
                       {"--texts", "FILE", "one text a line"},
                       kThreads},
@@ -38,6 +40,38 @@ CommandSpec Embed() {
               "Datasets: image_features [N, D] and image_keys [N], text_features [M, D]; "
               "fp32, unit norm.",
           .examples = {"contrail embed --checkpoint runs/quickstart --texts prompts.txt out.h5"},
+          .needs_worker = true};
+}
+
+CommandSpec Import() {
+  return {.name = "import",
+          .summary = "make a checkpoint from a file of CLIP weights",
+          .positional = {"FILE", "CKPT"},
+          .options = {{"--set", "key=value",
+                       "model.name, model.activation or model.resolution, where the file does not "
+                       "say, or to confirm it",
+                       true}},
+          .details =
+              "FILE: OpenAI's .pt, open_clip's .pt or .safetensors, the folder or "
+              "model.safetensors of a Hugging Face CLIPModel. The model is found from the shapes; "
+              "the activation from the file or the config beside it. CKPT can be given to "
+              "model.init, embed, eval, export and checkpoint.",
+          .examples = {"contrail import ViT-B-32.pt vit-b-32",
+                       "contrail import laion.safetensors b32 --set model.activation=gelu"},
+          .needs_worker = true};
+}
+
+CommandSpec Export() {
+  return {.name = "export",
+          .summary = "write a checkpoint's weights for other programs",
+          .positional = {"CKPT", "OUT"},
+          .options = {{"--format", "FORMAT", "openai, open_clip or hf"}},
+          .details =
+              "openai: a state dict OUT.pt as OpenAI's, fp16 where theirs is. open_clip: OUT.pt or "
+              "OUT.safetensors, fp32, with OUT.json, the model config. hf: a folder OUT that "
+              "transformers' from_pretrained reads, tokenizer included (ViTs only).",
+          .examples = {"contrail export runs/b32 --format open_clip b32.safetensors",
+                       "contrail export runs/b32 --format hf b32-hf"},
           .needs_worker = true};
 }
 
@@ -95,6 +129,8 @@ std::vector<CommandSpec> MakeTable() {
        .examples = {"contrail checkpoint prune runs/quickstart --keep 1"}},
       EvalZeroShot(),
       Embed(),
+      Import(),
+      Export(),
       {.name = "data pack",
        .summary = "pack images and captions into WebDataset tar shards",
        .positional = {"OUT_DIR"},

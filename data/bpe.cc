@@ -9,6 +9,9 @@
 namespace contrail::data {
 namespace {
 
+constexpr int kMerges = 49152 - 256 - 2;
+constexpr int32_t kFirstMerge = 512;  // 256 bytes, 256 bytes that end a word
+
 // GPT-2's printable stand-ins for bytes: printable Latin-1 bytes stand for themselves, the other 68
 // for U+0100 and on. Ids follow this order: themselves first, then the others.
 struct ByteAlphabet {
@@ -61,19 +64,18 @@ std::string ReadMerges(const std::string& path) {
 
 }  // namespace
 
-BytePairMerges::BytePairMerges(const std::string& path) {
+Vocabulary ReadVocabulary(const std::string& path) {
   const ByteAlphabet alphabet = MakeAlphabet();
-  byte_id_ = alphabet.id;
   const std::string text = ReadMerges(path);
-
+  Vocabulary vocabulary;
   std::unordered_map<std::string, int32_t> id_of;
   id_of.reserve(kFirstMerge + kMerges);
-  for (int32_t id = 0; id < 256; ++id) {
-    const std::string& symbol = alphabet.symbol[static_cast<size_t>(id)];
-    id_of[symbol] = id;
-    id_of[symbol + "</w>"] = id + 256;
-  }
-  merged_.reserve(kMerges);
+  const auto add = [&](const std::string& piece) {
+    id_of.emplace(piece, static_cast<int32_t>(vocabulary.pieces.size()));
+    vocabulary.pieces.push_back(piece);
+  };
+  for (const std::string& symbol : alphabet.symbol) add(symbol);
+  for (const std::string& symbol : alphabet.symbol) add(symbol + "</w>");
   size_t at = text.find('\n') + 1;  // the first line is a header
   for (int32_t n = 0; n < kMerges; ++n) {
     const std::string where = path + ":" + std::to_string(n + 2);
@@ -91,10 +93,17 @@ BytePairMerges::BytePairMerges(const std::string& path) {
     if (left == id_of.end() || right == id_of.end()) {
       throw Bad(where, "not a merge of two known pieces");
     }
-    const int32_t id = kFirstMerge + n;
-    merged_.emplace(PairKey(left->second, right->second), id);
-    id_of.emplace(left->first + right->first, id);
+    vocabulary.merges.emplace_back(left->second, right->second);
+    add(left->first + right->first);
   }
+  return vocabulary;
+}
+
+BytePairMerges::BytePairMerges(const std::string& path) : byte_id_(MakeAlphabet().id) {
+  const Vocabulary vocabulary = ReadVocabulary(path);
+  merged_.reserve(vocabulary.merges.size());
+  int32_t id = kFirstMerge;
+  for (const auto& [left, right] : vocabulary.merges) merged_.emplace(PairKey(left, right), id++);
 }
 
 std::vector<int32_t> BytePairMerges::Encode(std::string_view word) const {

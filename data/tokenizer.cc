@@ -186,7 +186,8 @@ class ClipTokenizer : public Tokenizer {
   uint64_t serial_;
 };
 
-// share/contrail beside the bin/ of this very program.
+}  // namespace
+
 std::string ShippedMerges() {
   char path[PATH_MAX];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
@@ -194,8 +195,6 @@ std::string ShippedMerges() {
   const std::filesystem::path bin = std::filesystem::path(program).parent_path();
   return (bin.parent_path() / "share/contrail/bpe_simple_vocab_16e6.txt.gz").string();
 }
-
-}  // namespace
 
 std::shared_ptr<const Tokenizer> Tokenizer::Load(const std::string& merges) {
   return std::make_shared<ClipTokenizer>(merges.empty() ? ShippedMerges() : merges);

@@ -16,6 +16,9 @@ inline constexpr int32_t kStartOfText = 49406;
 inline constexpr int32_t kEndOfText = 49407;
 inline constexpr int kContextLength = 77;
 
+// The merges file shipped with this program: share/contrail beside its bin/.
+std::string ShippedMerges();
+
 class Tokenizer {
  public:
   // `merges`: a bpe_simple_vocab_16e6.txt.gz; "" finds the one shipped beside this program

@@ -1,22 +1,21 @@
 #include "eval/encoder.h"
 
+#include <filesystem>
+
 #include "configs/load.h"
 #include "eval/weights.h"
+#include "model/files/file_weights.h"
 #include "model/registry.h"
 
 namespace contrail::eval {
-namespace {
-
-// The merges file the run was trained with; "" = the one shipped beside the program.
 std::string TokenizerOf(const ckpt::RunState& state) {
   const std::string quoted = ResolvedValues(state.config_toml)["data.tokenizer"];
   return quoted.size() < 2 ? "" : quoted.substr(1, quoted.size() - 2);
 }
 
-}  // namespace
-
 std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& checkpoint,
                                        int64_t batch_size) {
+  if (std::filesystem::is_regular_file(checkpoint)) return OpenFile(fs, checkpoint, batch_size);
   const auto step = ckpt::StepReader::Open(fs, checkpoint);
   model::ModelSpec spec = model::FindModel(step->state().model);
   spec.activation = step->state().activation;
@@ -29,6 +28,29 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
                                            batch_size, ReadBuffers(*step, model->buffers()));
   encoder->state_ = step->state();
   encoder->directory_ = step->dir();
+  return encoder;
+}
+
+std::unique_ptr<Encoder> Encoder::OpenFile(const FileSystem& fs, const std::string& path,
+                                           int64_t batch_size) {
+  const auto file = model::files::FileWeights::Open(fs, path, {});
+  const auto model = model::ClipModel::Create(file->spec());
+  const ckpt::Layout layout = LayoutOf(model->params());
+  at::Tensor weights = at::empty({static_cast<int64_t>(layout.num_elements)}, at::kFloat);
+  for (size_t i = 0; i < layout.tensors.size(); ++i) {
+    file->ReadParam(i, weights.mutable_data_ptr<float>() + layout.tensors[i].begin);
+  }
+  std::vector<at::Tensor> buffers;
+  for (size_t i = 0; i < model->buffers().size(); ++i) {
+    buffers.push_back(at::empty(model->buffers()[i].shape, at::kFloat));
+    file->ReadBuffer(i, buffers.back().mutable_data_ptr<float>());
+  }
+  auto encoder = std::make_unique<Encoder>(file->spec(), std::move(weights),
+                                           data::Tokenizer::Load(), batch_size, std::move(buffers));
+  encoder->state_.model = file->spec().name;
+  encoder->state_.activation = file->spec().activation;
+  encoder->state_.resolution = file->spec().resolution;
+  encoder->directory_ = file->path();
   return encoder;
 }
 

@@ -14,10 +14,14 @@
 
 namespace contrail::eval {
 
+// The merges file the run was trained with; "" = the one shipped beside the program.
+std::string TokenizerOf(const ckpt::RunState& state);
+
 class Encoder {
  public:
-  // `checkpoint`: a committed step or a run directory (its newest step). Throws as
-  // ckpt::StepReader::Open, and E-MODEL-NAME, E-CKPT-MODEL, E-MODEL-STATISTICS.
+  // `checkpoint`: a committed step, a run directory (its newest step), or a file of weights. Throws
+  // as ckpt::StepReader::Open or model::files::FileWeights::Open, and E-MODEL-NAME, E-CKPT-MODEL,
+  // E-MODEL-STATISTICS.
   static std::unique_ptr<Encoder> Open(const FileSystem& fs, const std::string& checkpoint,
                                        int64_t batch_size);
   // From weights in memory, fp32 [number of parameters], in the model's order. `buffers`: its
@@ -30,7 +34,7 @@ class Encoder {
   const data::Tokenizer& tokenizer() const { return *tokenizer_; }
   int64_t batch_size() const { return batch_size_; }
   const ckpt::RunState& state() const { return state_; }       // empty when made from memory
-  const std::string& directory() const { return directory_; }  // of the step
+  const std::string& directory() const { return directory_; }  // of the step, or the file
 
   // At most batch_size() images -> [n, D].
   at::Tensor EncodeImages(const data::Batch& batch);
@@ -38,6 +42,9 @@ class Encoder {
   at::Tensor EncodeTexts(const std::vector<std::string>& texts);
 
  private:
+  static std::unique_ptr<Encoder> OpenFile(const FileSystem& fs, const std::string& path,
+                                           int64_t batch_size);
+
   std::unique_ptr<model::ClipModel> model_;
   at::Tensor weights_;
   std::shared_ptr<const data::Tokenizer> tokenizer_;

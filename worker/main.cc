@@ -22,6 +22,8 @@ int Run(const std::vector<std::string>& words) {
   const auto args = contrail::ParseArgs(contrail::WorkerCommandTable(), words);
   if (args.command->name == "eval zero-shot") return contrail::eval::ZeroShotCommand(args);
   if (args.command->name == "embed") return contrail::eval::EmbedCommand(args);
+  if (args.command->name == "import") return contrail::eval::ImportCommand(args);
+  if (args.command->name == "export") return contrail::eval::ExportCommand(args);
   contrail::BugAt(__FILE__, __LINE__, "every command of the table is dispatched");
 }
 

@@ -1,0 +1,55 @@
+#include "model/files/new_file.h"
+
+#include "common/error.h"
+
+namespace contrail::model::files {
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+void RequireNew(const FileSystem& fs, const std::string& path) {
+  if (fs.Exists(path)) {
+    throw UserError("E-OUT-EXISTS", path, "exists already", "remove it or choose another name");
+  }
+  if (!fs.Exists(FolderOf(path))) {
+    throw UserError("E-OUT-DIR", FolderOf(path), "no such directory", "create it first");
+  }
+}
+
+NewFile::NewFile(FileSystem& fs, std::string path)
+    : fs_(fs), path_(std::move(path)), temporary_(path_ + ".tmp") {
+  RequireNew(fs_, path_);
+  file_ = fs_.Open(temporary_, FileSystem::Mode::kTruncate);
+}
+
+NewFile::~NewFile() {
+  if (temporary_.empty()) return;
+  file_.reset();
+  try {
+    fs_.RemoveFile(temporary_);
+  } catch (const Error&) {  // the failure that brought us here is the one to report
+  }
+}
+
+void NewFile::Append(const void* bytes, uint64_t size) {
+  file_->PWrite(bytes, size, size_);
+  size_ += size;
+}
+
+void NewFile::Overwrite(uint64_t offset, std::string_view bytes) {
+  CONTRAIL_ASSERT(offset + bytes.size() <= size_);
+  file_->PWrite(bytes.data(), bytes.size(), offset);
+}
+
+void NewFile::Commit() {
+  file_->Sync();
+  file_->Close();
+  fs_.Rename(temporary_, path_);
+  temporary_.clear();
+  fs_.SyncDir(FolderOf(path_));
+}
+
+}  // namespace contrail::model::files
