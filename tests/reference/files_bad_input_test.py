@@ -1,6 +1,6 @@
 """Files of weights that must be refused: one line with its id, exit 2, nothing written.
 
-    files_bad_input_test.py BIN_DIR FUZZ        FUZZ is not used
+    files_bad_input_test.py BIN_DIR
 """
 
 import json

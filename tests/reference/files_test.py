@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import open_clip
 import safetensors.torch
@@ -74,6 +76,16 @@ def check_imports(programs, name, activation):
     views["text_projection"] = views["text_projection"].t().contiguous().t()
     torch.save(views, folder / "plain.pt")
     same("plain.pt", *choose)
+    # The 64-bit form of zip, which torch uses for files of more than 4 GiB.
+    torch.save(state, folder / "small.pt")
+    limit, zipfile.ZIP64_LIMIT = zipfile.ZIP64_LIMIT, 100
+    with zipfile.ZipFile(folder / "small.pt") as small:
+        with zipfile.ZipFile(folder / "plain.pt", "w") as large:
+            for entry in small.namelist():
+                large.writestr(entry, small.read(entry))
+    zipfile.ZIP64_LIMIT = limit
+    same("plain.pt", *choose)
+    (folder / "small.pt").unlink()
     (folder / "plain.pt").unlink()
     return model, features
 
@@ -203,6 +215,44 @@ def check_hugging_face_import(programs, activation):
         shutil.rmtree(folder / done)
 
 
+def check_training(programs, name, size):
+    """model.init takes an import: one step of a tiny learning rate moves the weights that little."""
+    folder = programs.folder
+    model = make(name, "quick_gelu")
+    torch.save(model.state_dict(), folder / "init.pt")
+    programs.run("import", "init.pt", "ckpt", "--set", "model.activation=quick_gelu")
+    programs.features("ckpt", size)
+    for picture in (folder / f"pictures-{size}").iterdir():
+        if picture.suffix == ".png":
+            picture.with_suffix(".txt").write_text(f"picture {picture.stem}")
+    programs.run("data", "pack", "train", "--folder", f"pictures-{size}", "--name", "pairs")
+    (folder / "c.toml").write_text(f"""
+[model]
+name = "{name}"
+init = "ckpt"
+[data]
+train = ["train/pairs-000000.tar"]
+[train]
+global_batch_size = 2
+steps = 1
+lr = 1e-6
+warmup_steps = 1
+weight_decay = 0.0
+precision = "fp32"
+""")
+    programs.run("train", "c.toml", "--run", "run", "--ranks", 1)
+    with h5py.File(folder / "run/checkpoints/step_00000001/index.h5") as file:
+        moved = [np.abs(file["weight"][key][()] - value.numpy()).max()
+                 for key, value in model.state_dict().items() if key in file["weight"]]
+    assert len(moved) == len(list(model.parameters())) and 0 < max(moved) < 2e-6, max(moved)
+    for done in ("ckpt", "train", "run"):
+        shutil.rmtree(folder / done)
+    for picture in (folder / f"pictures-{size}").glob("*.txt"):
+        picture.unlink()
+    (folder / "c.toml").unlink()
+    (folder / "init.pt").unlink()
+
+
 def check_logit_bias(programs):
     """A model of the sigmoid loss has a place in open_clip's form alone."""
     folder = programs.folder
@@ -264,6 +314,8 @@ def main():
                 check_hugging_face_import(programs, activation)
             check_types(programs, "tiny-rn")
             check_logit_bias(programs)
+            check_training(programs, "tiny-vit", 28)
+            check_training(programs, "tiny-rn", 32)
             check_damaged(programs, fuzz)
         elif extent == "whole":
             check_model(programs, "ViT-B/32", "quick_gelu", archive=True)
