@@ -55,6 +55,8 @@ struct Config {
     double logit_scale_max = 100;
     std::string precision = "auto";
     std::string loss = "clip";
+    std::string grad_reduce = "fp32";
+    std::string overlap = "on";
   } train;
   struct {
     int64_t every_steps = 0;  // 0 = by minutes only

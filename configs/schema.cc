@@ -114,6 +114,11 @@ std::vector<KeySpec> MakeTable() {
              "number format of the towers' matrix products"),
       Choice("train.loss", AT(train.loss), {"clip", "siglip"},
              "softmax over the batch, or a sigmoid for every pair with a learned bias"),
+      Choice("train.grad_reduce", AT(train.grad_reduce), {"fp32", "bf16"},
+             "how gradients travel between ranks; they are summed in fp32 either way"),
+      Aside(Choice("train.overlap", AT(train.overlap), {"on", "off"},
+                   "moves gradients and weights while the towers compute; the results are the "
+                   "same")),
 
       Aside(Key("checkpoint.every_steps", AT(checkpoint.every_steps), kNotNegative,
                 "save after every so many steps; 0 = by time only")),

@@ -48,6 +48,10 @@ struct PlanFor {
 // micro-batch. Groups come in descending order inside a tower.
 using GroupDone = std::function<void(int group)>;
 
+// Called before a forward reads the weights of a group, in ascending order: whoever still brings
+// them waits here.
+using GroupNeeded = std::function<void(int group)>;
+
 struct TextBatch {
   at::Tensor token_ids;  // int32 [T], captions concatenated
   at::Tensor offsets;    // int32 [b + 1]; caption i is [offsets[i], offsets[i+1])
@@ -90,6 +94,9 @@ class ClipModel {
   virtual void BackwardImages(const at::Tensor& d_features, const GroupDone& done) = 0;
   virtual void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) = 0;
   virtual void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) = 0;
+
+  // From now on, in every forward. The logit scale's group is the caller's own business.
+  virtual void SetGroupNeeded(const GroupNeeded& needed) = 0;
 };
 
 // What Plan would allocate, in elements of the model's type: known before anything is.

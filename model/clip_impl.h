@@ -30,6 +30,10 @@ class ClipOverOps final : public ClipModel {
   void BackwardImages(const at::Tensor& d_features, const GroupDone& done) override;
   void ForwardTexts(const TextBatch& texts, at::Tensor features, Keep keep) override;
   void BackwardTexts(const at::Tensor& d_features, const GroupDone& done) override;
+  void SetGroupNeeded(const GroupNeeded& needed) override {
+    image_->SetGroupNeeded(needed);
+    text_.SetGroupNeeded(needed);
+  }
 
  private:
   void BindBuffers(const std::vector<at::Tensor>& buffers);

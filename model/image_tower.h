@@ -25,6 +25,8 @@ class ImageTower {
   virtual void Backward(const OpTable& ops, const Arena& arena, View d_features,
                         const GroupDone& done) = 0;
 
+  virtual void SetGroupNeeded(const GroupNeeded& needed) = 0;
+
   // Towers with running statistics only.
   virtual std::vector<BufferSpec> Buffers() const { return {}; }
   virtual void BindBuffers(const std::vector<at::Tensor>& /*buffers*/) {}

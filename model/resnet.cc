@@ -170,13 +170,16 @@ void ResnetTower::ForwardStem(const OpTable& ops, const Arena& arena, int64_t co
 void ResnetTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t* images,
                           int64_t count, View features, bool keep) {
   const NormMode mode = Mode(count, keep);
+  if (needed_) needed_(first_group_);
   // Patches of one pixel: channels-last.
   ops.Patchify(images, count, resolution_, 1, arena.At(pixels_, count * resolution_ * resolution_));
   ForwardStem(ops, arena, count, mode, Input(arena, 0, count));
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    if (needed_) needed_(first_group_ + 1 + static_cast<int>(i));
     blocks_[i].Forward(ops, arena, Input(arena, i, count), InputShape(i, count), mode,
                        Input(arena, i + 1, count));
   }
+  if (needed_) needed_(pool_group_);
   pool_.Forward(ops, arena, Input(arena, blocks_.size(), count), features);
   kept_ = keep ? count : 0;
 }

@@ -22,6 +22,7 @@ class ResnetTower final : public ImageTower {
                View features, bool keep) override;
   void Backward(const OpTable& ops, const Arena& arena, View d_features,
                 const GroupDone& done) override;
+  void SetGroupNeeded(const GroupNeeded& needed) override { needed_ = needed; }
 
   std::vector<BufferSpec> Buffers() const override;
   void BindBuffers(const std::vector<at::Tensor>& buffers) override;
@@ -49,6 +50,7 @@ class ResnetTower final : public ImageTower {
   std::vector<std::string> names_;  // of the blocks: "layer1.0" ...
   AttentionPool pool_;
   int first_group_ = 0, pool_group_ = 0;
+  GroupNeeded needed_;
 
   bool training_ = false, recompute_ = false;
   int64_t samples_ = 0, kept_ = 0;

@@ -75,11 +75,20 @@ void TextTower::Forward(const OpTable& ops, const Arena& arena, const TextBatch&
   const int64_t tokens = texts.token_ids.numel();
   const int32_t* ids = texts.token_ids.const_data_ptr<int32_t>();
   for (int64_t t = 0; t < tokens; ++t) CONTRAIL_ASSERT(ids[t] >= 0 && ids[t] < spec_.vocab);
+  if (needed_) needed_(first_group_);
   ops.Embed(ids, captions, embedding_.weight, positions_.weight, transformer_.Input(arena, tokens));
   const View picked = transformer_.Forward(ops, arena, captions, tokens, keep);
+  if (needed_) needed_(head_group_);
   head_.Forward(ops, arena, picked, features);
   kept_ = keep;
   texts_ = keep ? texts : TextBatch{};
+}
+
+void TextTower::SetGroupNeeded(const GroupNeeded& needed) {
+  needed_ = needed;
+  transformer_.SetLayerNeeded([this](int layer) {
+    if (needed_) needed_(first_group_ + 1 + layer);
+  });
 }
 
 void TextTower::Backward(const OpTable& ops, const Arena& arena, View d_features,

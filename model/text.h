@@ -26,6 +26,7 @@ class TextTower {
   void Forward(const OpTable& ops, const Arena& arena, const TextBatch& texts, View features,
                bool keep);
   void Backward(const OpTable& ops, const Arena& arena, View d_features, const GroupDone& done);
+  void SetGroupNeeded(const GroupNeeded& needed);
 
  private:
   Sequences Captions(const TextBatch& texts) const;
@@ -34,6 +35,7 @@ class TextTower {
   Transformer transformer_;
   Head head_;
   int first_group_ = 0, head_group_ = 0;
+  GroupNeeded needed_;
   ParamCursor::Pair embedding_, positions_;
   bool kept_ = false;
   TextBatch texts_;  // of the last kept forward

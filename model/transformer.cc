@@ -52,6 +52,7 @@ View Transformer::Forward(const OpTable& ops, const Arena& arena, const Sequence
                           int64_t tokens, bool keep) const {
   const View out = arena.At(out_, sequences.count);
   for (int64_t layer = 0; layer < shape_.layers; ++layer) {
+    if (needed_) needed_(static_cast<int>(layer));
     const size_t mine = static_cast<size_t>(layer), place = keep || pruned(layer) ? mine : 0;
     const bool last = layer + 1 == shape_.layers;
     const View x = arena.At(inputs_[keep ? mine : 0], tokens);

@@ -32,6 +32,9 @@ class Transformer {
   View Forward(const OpTable& ops, const Arena& arena, const Sequences& sequences, int64_t tokens,
                bool keep) const;
 
+  // Called with the layer before its weights are read.
+  void SetLayerNeeded(std::function<void(int layer)> needed) { needed_ = std::move(needed); }
+
   View Output(const Arena& arena, int64_t samples) const { return arena.At(out_, samples); }
 
   // Where the gradient of the picked rows enters, and where that of the tokens leaves.
@@ -49,6 +52,7 @@ class Transformer {
 
   TransformerShape shape_;
   std::vector<Block> blocks_;
+  std::function<void(int layer)> needed_;
   int64_t tokens_ = 0, samples_ = 0;
   bool recompute_ = false;
   std::vector<Slot> inputs_;       // x of each block; one for all if not training

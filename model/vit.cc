@@ -77,13 +77,22 @@ void VitTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t* im
   const View embedded = arena.At(tokens_, tokens(count));
   const View x = transformer_.Input(arena, tokens(count));
   ops.Patchify(images, count, resolution_, patch_, pixels);
+  if (needed_) needed_(first_group_);
   ops.Linear(pixels, conv_.weight, {}, {}, projected);
   ops.AssembleTokens(projected, class_.weight, positions_.weight, embedded);
   ops.LayerNorm(embedded, pre_gain_.weight, pre_bias_.weight, x,
                 arena.At(pre_stats_, tokens(count)));
   const View picked = transformer_.Forward(ops, arena, Images(count), tokens(count), keep);
+  if (needed_) needed_(head_group_);
   head_.Forward(ops, arena, picked, features);
   kept_ = keep ? count : 0;
+}
+
+void VitTower::SetGroupNeeded(const GroupNeeded& needed) {
+  needed_ = needed;
+  transformer_.SetLayerNeeded([this](int layer) {
+    if (needed_) needed_(first_group_ + 1 + layer);
+  });
 }
 
 void VitTower::Backward(const OpTable& ops, const Arena& arena, View d_features,

@@ -26,6 +26,7 @@ class VitTower final : public ImageTower {
                View features, bool keep) override;
   void Backward(const OpTable& ops, const Arena& arena, View d_features,
                 const GroupDone& done) override;
+  void SetGroupNeeded(const GroupNeeded& needed) override;
 
  private:
   int64_t tokens(int64_t count) const { return count * length_; }
@@ -35,6 +36,7 @@ class VitTower final : public ImageTower {
   Transformer transformer_;
   Head head_;
   int first_group_ = 0, head_group_ = 0;
+  GroupNeeded needed_;
 
   ParamCursor::Pair class_, positions_, conv_, pre_gain_, pre_bias_;
 

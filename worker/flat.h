@@ -71,6 +71,11 @@ class FlatParams {
   // The same whole parameter on every rank: working copy and own masters.
   void SetWeight(size_t param, const at::Tensor& value);
 
+  // Where a group's parameters lie: one bucket, two where matrices have their own, none for a
+  // number that no parameter has.
+  int num_groups() const { return static_cast<int>(buckets_of_group_.size()); }
+  const std::vector<int>& buckets_of_group(int group) const { return buckets_of_group_[group]; }
+
   // Which buckets' gradients are final. A bucket is complete when all its groups have been
   // reported since StartBackward(); GroupDone returns it then, once. A group is in one bucket, or
   // in two where matrices have their own.

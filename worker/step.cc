@@ -1,5 +1,7 @@
 #include "worker/step.h"
 
+#include <functional>
+
 #include "common/error.h"
 #include "worker/stopwatch.h"
 
@@ -17,6 +19,7 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
       options_(options),
       local_(options.global_batch_size / comm.size()),
       micro_(options.micro_batch_size > 0 ? std::min(options.micro_batch_size, local_) : local_),
+      traffic_(comm, flat, {options.overlap, options.gradients}),
       loss_(model::MakeLoss(model.spec().loss, local_, options.global_batch_size,
                             model.spec().embed_dim)) {
   CONTRAIL_ASSERT(local_ * comm.size() == options.global_batch_size && local_ % micro_ == 0);
@@ -35,7 +38,10 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
   CONTRAIL_ASSERT(scale_ > 0);
   logit_group_ = params[scale_].group;
   model_.Plan(micro_, micro_ * model.spec().text.context, /*training=*/true);
+  model_.SetGroupNeeded([this](int group) { traffic_.Need(group); });
 }
+
+TrainStep::~TrainStep() { model_.SetGroupNeeded(nullptr); }
 
 void TrainStep::Cut(const data::Batch& batch) {
   CONTRAIL_ASSERT(batch.num_samples == local_);
@@ -68,7 +74,8 @@ void TrainStep::Encode(const data::Batch& batch, monitor::StepTimes& times) {
     model_.ForwardImages(micro.images, micro.image, keep);
     model_.ForwardTexts(micro.texts, micro.text, keep);
   }
-  times.forward = watch.Lap();
+  times.weight_gather = static_cast<float>(traffic_.TakeGatherSeconds());
+  times.forward = watch.Lap() - times.weight_gather;
 }
 
 void TrainStep::Gather(monitor::StepTimes& times) {
@@ -104,9 +111,8 @@ void TrainStep::Backward(monitor::StepTimes& times) {
   flat_.ZeroGrads();
   flat_.StartBackward();
   AddLogitGradients();
-  times.grad_reduce = 0;
-  ReduceWhenReady(logit_group_, times);
-  const auto done = [&](int group) { ReduceWhenReady(group, times); };
+  ReduceWhenReady(logit_group_);
+  const auto done = [&](int group) { ReduceWhenReady(group); };
   const auto not_done = [](int) {};
   // Groups count up in the order of forward use, so the text tower's come first on the way back.
   for (size_t i = 0; i < micros_.size(); ++i) {
@@ -127,6 +133,8 @@ void TrainStep::Backward(monitor::StepTimes& times) {
       model_.BackwardImages(micro.d_image, done);
     }
   }
+  traffic_.FinishReduces();
+  times.grad_reduce = static_cast<float>(traffic_.TakeReduceSeconds());
   times.backward = watch.Lap() - times.grad_reduce;
 }
 
@@ -138,29 +146,35 @@ void TrainStep::AddLogitGradients() {
   if (bias_ > 0) grads[bias_].fill_(d_bias_);
 }
 
-void TrainStep::ReduceWhenReady(int group, monitor::StepTimes& times) {
-  for (const int bucket : flat_.GroupDone(group)) {
-    Stopwatch watch;
-    comm_.ReduceScatterSum(flat_.own_grads(bucket), flat_.grads(bucket));
-    times.grad_reduce += watch.Lap();
-  }
+void TrainStep::ReduceWhenReady(int group) {
+  for (const int bucket : flat_.GroupDone(group)) traffic_.StartReduce(bucket);
 }
 
 double TrainStep::OwnGradSquares() const { return SumOfOwnGradSquares(flat_); }
 
-double TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times) {
+void TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times) {
   Stopwatch watch;
-  times.optimizer = 0;
-  times.weight_gather = 0;
   const double grad_scale = ClipScale(grad_norm, options_.grad_clip_norm);
-  for (int bucket = 0; bucket < flat_.num_buckets(); ++bucket) {
+  for (const int bucket : traffic_.order_of_use()) {
     AdamWStep(flat_, bucket, options_.adamw, update, lr, grad_scale);
-    times.optimizer += watch.Lap();
-    comm_.AllGather(flat_.weights(bucket), flat_.own_working(bucket));
-    times.weight_gather += watch.Lap();
+    ClampOwnLogitScale(bucket);
+    traffic_.StartGather(bucket);
   }
   model_.FoldStatistics();
-  return ClampLogitScale(flat_.views().weights[scale_], options_.logit_scale_max);
+  const auto kept = static_cast<float>(traffic_.TakeGatherSeconds());
+  times.weight_gather += kept;
+  times.optimizer = watch.Lap() - kept;
+}
+
+// By its owner before the gather, so that checkpoints hold what every rank will compute with.
+void TrainStep::ClampOwnLogitScale(int bucket) {
+  const at::Tensor own = flat_.own_weights(bucket);
+  const float* begin = own.data_ptr<float>();
+  const at::Tensor scale = flat_.views().weights[scale_];
+  const float* place = scale.data_ptr<float>();
+  if (!std::less<>()(place, begin) && std::less<>()(place, begin + own.numel())) {
+    ClampLogitScale(scale, options_.logit_scale_max);
+  }
 }
 
 std::vector<int64_t> TrainStep::BrokenRows() const {
@@ -169,11 +183,13 @@ std::vector<int64_t> TrainStep::BrokenRows() const {
   return {rows, rows + broken.numel()};
 }
 
-double TrainStep::logit_scale() const {
+double TrainStep::logit_scale() {
+  traffic_.Need(logit_group_);
   return std::exp(static_cast<double>(flat_.views().weights[scale_].item<float>()));
 }
 
-double TrainStep::logit_bias() const {
+double TrainStep::logit_bias() {
+  traffic_.Need(logit_group_);
   return bias_ > 0 ? static_cast<double>(flat_.views().weights[bias_].item<float>()) : 0;
 }
 

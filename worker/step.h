@@ -4,10 +4,12 @@
 //   Encode    own images and texts -> unit-norm features [b, D]
 //   Gather    one all-gather of both towers' features
 //   Loss      exact over the global batch; gradients of own features
-//   Backward  both towers; each bucket is reduce-scattered when its gradients are final
+//   Backward  both towers; each bucket's reduce-scatter starts when its gradients are final, and
+//             all are finished at the end
 //   (pulse)   gradient norm and everything else that ranks agree on
-//   Update    clip, AdamW on own slices, all-gather of the weights, clamp of the logit scale; the
-//             running statistics of batch norm take the step in, once
+//   Update    clip, AdamW on own slices and clamp of the logit scale, in the order of next use;
+//             each bucket's all-gather starts then, and the next Encode waits for it block by
+//             block; the running statistics of batch norm take the step in, once
 //
 // A rank's share b may be encoded in micro-batches: features first without keeping activations,
 // then, after the loss, each micro-batch again with its backward (gradient caching, Gao et al.
@@ -23,6 +25,7 @@
 #include "model/clip.h"
 #include "model/loss.h"
 #include "monitoring/recorder.h"
+#include "worker/bucket_traffic.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
 #include "worker/optimizer.h"
@@ -37,9 +40,14 @@ class TrainStep {
     AdamWOptions adamw;
     double grad_clip_norm = 0;
     double logit_scale_max = 100;
+    bool overlap = true;  // bits do not depend on it
+    Wire gradients = Wire::kAsStored;
   };
   // The model must be bound to `flat` by the caller. Plans the arena.
   TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, const Options& options);
+  ~TrainStep();
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
 
   void Encode(const data::Batch& batch, monitor::StepTimes& times);
   void Gather(monitor::StepTimes& times);
@@ -47,13 +55,16 @@ class TrainStep {
   void Backward(monitor::StepTimes& times);
   // Sum of squares of own gradient slices, for the pulse.
   double OwnGradSquares() const;
-  // `update` counts from 1. Returns the logit scale afterwards.
-  double Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times);
+  // `update` counts from 1. Own masters and moments are final when it returns; working weights of
+  // other ranks may still be on their way.
+  void Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times);
+  // Before anybody but Encode reads working weights.
+  void WaitForWeights() { traffic_.NeedAll(); }
 
   // Rows of the global batch whose gathered features are not finite, ascending.
   std::vector<int64_t> BrokenRows() const;
-  double logit_scale() const;
-  double logit_bias() const;  // 0 where the loss has none
+  double logit_scale();  // of the weights as they are
+  double logit_bias();   // 0 where the loss has none
   int64_t local_batch_size() const { return local_; }
 
  private:
@@ -65,7 +76,8 @@ class TrainStep {
   };
   void Cut(const data::Batch& batch);
   void AddLogitGradients();
-  void ReduceWhenReady(int group, monitor::StepTimes& times);
+  void ReduceWhenReady(int group);
+  void ClampOwnLogitScale(int bucket);
 
   Comm& comm_;
   model::ClipModel& model_;
@@ -78,6 +90,7 @@ class TrainStep {
   at::Tensor packed_;            // [b, 2 D]: image | text
   at::Tensor gathered_;          // [B, 2 D]
   at::Tensor d_image_, d_text_;  // [b, D]
+  BucketTraffic traffic_;
   std::unique_ptr<model::Loss> loss_;
   double d_scale_ = 0;  // dL/ds of the last Loss
   double d_bias_ = 0;

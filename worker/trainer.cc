@@ -33,7 +33,8 @@ Outcome Trainer::Run() {
     CheckFinite("gradient norm", verdict.grad_norm);
 
     const double lr = plan_->LearningRate(done_);
-    const double scale = step_->Update(done_ + 1, lr, verdict.grad_norm, times);
+    const double scale = step_->logit_scale();  // as the loss was computed with
+    step_->Update(done_ + 1, lr, verdict.grad_norm, times);
     ++done_;
     loss_ = loss.loss;
     times.checkpoint_stall =

@@ -93,18 +93,21 @@ void Trainer::MakeStep() {
                                             SamplesTogether(spec_, train.global_batch_size));
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
-      TrainStep::Options{.global_batch_size = train.global_batch_size,
-                         .micro_batch_size = micro,
-                         .adamw = {.beta1 = train.beta1,
-                                   .beta2 = train.beta2 > 0 ? train.beta2
-                                            : resnet        ? 0.999
-                                                            : 0.98,
-                                   .epsilon = train.eps > 0 ? train.eps
-                                              : resnet      ? 1e-8
-                                                            : 1e-6,
-                                   .weight_decay = train.weight_decay},
-                         .grad_clip_norm = train.grad_clip_norm,
-                         .logit_scale_max = train.logit_scale_max});
+      TrainStep::Options{
+          .global_batch_size = train.global_batch_size,
+          .micro_batch_size = micro,
+          .adamw = {.beta1 = train.beta1,
+                    .beta2 = train.beta2 > 0 ? train.beta2
+                             : resnet        ? 0.999
+                                             : 0.98,
+                    .epsilon = train.eps > 0 ? train.eps
+                               : resnet      ? 1e-8
+                                             : 1e-6,
+                    .weight_decay = train.weight_decay},
+          .grad_clip_norm = train.grad_clip_norm,
+          .logit_scale_max = train.logit_scale_max,
+          .overlap = train.overlap == "on",
+          .gradients = train.grad_reduce == "bf16" ? Wire::kBFloat16 : Wire::kAsStored});
 }
 
 void Trainer::MakeSaver() {

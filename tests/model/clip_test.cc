@@ -150,6 +150,41 @@ TEST(Clip, ForwardWithoutKeepingLeavesTheOtherTowerAlone) {
   }
 }
 
+// Weights that arrive only when their group is asked for are early enough, group by group.
+TEST(Clip, NoWeightIsReadBeforeItsGroupIsNeeded) {
+  for (const char* name : {"tiny-vit", "tiny-rn"}) {
+    const ModelSpec spec = FindModel(name);
+    BoundModel m(Make(spec), at::kFloat);
+    m.model->Plan(5, 0, true);
+    const at::Tensor images = RandomImages(5, spec.resolution, 3);
+    const TextBatch texts = RandomTexts(kLengths, spec.text.vocab, 4);
+    at::Tensor image = at::empty({5, spec.embed_dim}), text = at::empty_like(image);
+    const auto forward = [&] {
+      m.model->ForwardImages(images, image, Keep::kYes);
+      m.model->ForwardTexts(texts, text, Keep::kYes);
+    };
+    forward();
+    const at::Tensor expected_image = image.clone(), expected_text = text.clone();
+    std::vector<at::Tensor> arriving;
+    for (at::Tensor& weight : m.bound.weights) {
+      arriving.push_back(weight.clone());
+      weight.fill_(std::nan(""));
+    }
+    std::vector<int> asked;
+    m.model->SetGroupNeeded([&](int group) {
+      asked.push_back(group);
+      for (size_t i = 0; i < arriving.size(); ++i) {
+        if (m.model->params()[i].group == group) m.bound.weights[i].copy_(arriving[i]);
+      }
+    });
+    forward();
+    EXPECT_TRUE(image.equal(expected_image)) << name;
+    EXPECT_TRUE(text.equal(expected_text)) << name;
+    EXPECT_TRUE(std::is_sorted(asked.begin(), asked.end())) << name;
+    m.model->SetGroupNeeded(nullptr);
+  }
+}
+
 TEST(Clip, MicroBatchesAddUp) {
   const ModelSpec spec = Small("quick_gelu");
   BoundModel m(Make(spec), at::kDouble);
