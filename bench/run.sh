@@ -106,6 +106,16 @@ case start in *"${ONLY:-}"*) "$python" bench/startup.py "$build/bin" --json "$re
 case checkpoint in *"${ONLY:-}"*) "$bin/checkpoint_write" "$inputs" | tee -a "$notes" >&2 ;; esac
 case ops in *"${ONLY:-}"*) "$bin/ops" | tee -a "$notes" >&2 ;; esac
 
+ranks() {  # ranks N PROGRAM...: under mpirun, one thread each
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -n "$1" --oversubscribe \
+    --bind-to none --mca btl self,vader "${@:2}" | tee -a "$notes" >&2
+}
+case collectives in *"${ONLY:-}"*) ranks 4 "$bin/collectives" 64 15 ;; esac
+case overlap in *"${ONLY:-}"*)
+  ranks 4 "$bin/overlap" tiny-vit 64 "$inputs/fashion" 10 5
+  ranks 4 "$bin/overlap" ViT-B/32 4 "$inputs/random" 3 3 ;;
+esac
+
 report=("$python" bench/report.py "$results" --notes "$notes" --threads "$threads")
 if [ "${2:-}" = --write ]; then
   "${report[@]}" --into docs/benchmarks.md

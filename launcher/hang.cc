@@ -25,6 +25,16 @@ bool Changed(const RankView& a, const RankView& b) {
 
 bool InCollective(const RankView& view) { return view.collective_done < view.collective; }
 
+// " (reduce_scatter)", from any rank that is in it.
+std::string Named(const std::vector<RankView>& ranks, uint64_t collective) {
+  for (const RankView& view : ranks) {
+    if (!InCollective(view) || view.collective_done + 1 != collective) continue;
+    const std::string name = OperationName(view.operation);
+    return name.empty() ? "" : " (" + name + ")";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string StateText(char state) {
@@ -134,18 +144,19 @@ Hang HangDetector::Describe(const std::vector<RankView>& watched, const std::vec
   hang.last_sign = now;
   hang.starting = true;
   for (const auto& [rank, seen] : seen_) hang.starting = hang.starting && !seen.stepping;
-  std::string who = "all ranks wait in the same place";
-  uint64_t collective = watched[0].collective;
+  size_t of = 0;  // whose place is told
   for (size_t i = 0; i < watched.size(); ++i) {
     if (hang.rank >= 0 && watched[i].rank != hang.rank) continue;
     hang.last_sign = std::min(hang.last_sign, seen_.at(watched[i].rank).changed);
-    if (hang.rank < 0) continue;
-    collective = watched[i].collective + (InCollective(watched[i]) ? 0 : 1);
-    who = "rank " + std::to_string(hang.rank) + " " + StateText(states[i]) +
-          (InCollective(watched[i]) ? " in" : " before") + " collective " +
-          std::to_string(collective);
+    if (hang.rank >= 0) of = i;
   }
-  if (hang.rank < 0) who += ", collective " + std::to_string(collective);
+  const uint64_t collective = watched[of].collective_done + 1;
+  std::string who = "all ranks wait in the same place,";
+  if (hang.rank >= 0) {
+    who = "rank " + std::to_string(hang.rank) + " " + StateText(states[of]) +
+          (InCollective(watched[of]) ? " in" : " before");
+  }
+  who += " collective " + std::to_string(collective) + Named(watched, collective);
   char text[64];
   std::snprintf(text, sizeof text, ", silent for %.1f s", now - hang.last_sign);
   hang.detail = who + text;

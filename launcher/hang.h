@@ -18,9 +18,10 @@ struct RankView {
   int pid = 0;
   monitor::Phase phase = monitor::Phase::kAbsent;
   uint64_t step = 0;
-  uint64_t collective = 0;       // last entered
-  uint64_t collective_done = 0;  // last left
-  double time = 0;               // CLOCK_MONOTONIC of its last change
+  uint64_t collective = 0;       // last entered; those up to it may run in the background
+  uint64_t collective_done = 0;  // all up to this one are finished
+  monitor::Operation operation = monitor::Operation::kNone;  // of the oldest unfinished one
+  double time = 0;                                           // CLOCK_MONOTONIC of its last change
   double loss = 0;
   double samples_per_second = 0;
   uint64_t committed_step = 0;
@@ -32,7 +33,8 @@ struct Hang {
   int rank = -1;          // the culprit; -1 where all ranks wait in the same collective
   double last_sign = 0;   // CLOCK_MONOTONIC of its last sign of life
   bool starting = false;  // it never came to its first step
-  std::string detail;     // "rank 2 stopped (state T) before collective 118, silent for 15.2 s"
+  // "rank 2 stopped (state T) before collective 118 (reduce_scatter), silent for 15.2 s"
+  std::string detail;
 };
 
 // Of silent ranks the culprit: the lowest collective entered; among equals one outside of the

@@ -20,6 +20,7 @@ RankView Read(const monitor::ProgressWord& word) {
   view.step = word.step;
   view.collective = word.collective;
   view.collective_done = word.collective_done;
+  view.operation = static_cast<monitor::Operation>(word.operation.load());
   view.time = word.time;
   view.loss = word.loss;
   view.samples_per_second = word.samples_per_second;

@@ -185,6 +185,7 @@ StepRow Summarize(const StepRecord& record) {
   row.record.accuracy_image_to_text = record.accuracy_image_to_text;
   row.record.samples_per_second = record.samples_per_second;
   row.record.world_size = record.world_size;
+  row.record.late = record.late;
   for (size_t phase = 0; phase < kNumPhases; ++phase) {
     row.phases[phase] = StatsOf(record.ranks, Phases()[phase].field);
   }

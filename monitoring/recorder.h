@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/file_system.h"
+#include "monitoring/progress_word.h"
 #include "monitoring/run_dir.h"
 
 namespace contrail::monitor {
@@ -27,6 +28,15 @@ struct StepTimes {
   float total = 0;
 };
 
+// The last rank to come to a collective, and how long the first had waited by then.
+struct LateArrival {
+  int rank = 0;
+  Operation operation = Operation::kNone;
+  int ordinal = 0;          // which of its kind since the step before, from 1
+  uint64_t collective = 0;  // sequence number, the same on all ranks
+  float seconds = 0;
+};
+
 struct StepRecord {
   uint64_t step = 0;  // 1 = the first step of the run
   uint64_t epoch = 0;
@@ -40,7 +50,8 @@ struct StepRecord {
   double accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   double samples_per_second = 0;
   int world_size = 0;
-  std::vector<StepTimes> ranks;  // one per rank of the job, rank order (may be empty)
+  std::vector<StepTimes> ranks;   // one per rank of the job, rank order (may be empty)
+  std::vector<LateArrival> late;  // of this step's collectives, the worst few, latest first
 };
 
 struct CheckpointRecord {

@@ -8,6 +8,8 @@
 namespace contrail::worker {
 namespace {
 
+constexpr int64_t kLeastBucket = int64_t{1} << 20;  // bytes
+constexpr int64_t kMostBucket = int64_t{64} << 20;
 constexpr int64_t kAlign = 32;  // elements: a cache line of 16-bit numbers
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
@@ -37,7 +39,11 @@ void FlatParams::PlanLayout(const std::vector<model::ParamSpec>& params) {
 }
 
 void FlatParams::PlanBuckets(const std::vector<model::ParamSpec>& params, const Options& options) {
-  const int64_t limit = options.bucket_bytes / static_cast<int64_t>(sizeof(float));
+  const auto width = static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = options.bucket_bytes > 0
+                            ? options.bucket_bytes
+                            : std::clamp(num_elements() * width / 10, kLeastBucket, kMostBucket);
+  const int64_t limit = bytes / width;
   if (options.matrix_type == at::kFloat) {
     FillBuckets(params, std::nullopt, limit);
   } else {

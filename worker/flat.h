@@ -33,9 +33,11 @@ namespace contrail::worker {
 class FlatParams {
  public:
   struct Options {
-    int64_t bucket_bytes = int64_t{64} << 20;  // a bucket ends before it; one group may exceed it
-    bool training = true;                      // false: weights only
-    at::ScalarType matrix_type = at::kFloat;   // kFloat, kBFloat16 or kHalf
+    // Of fp32; a bucket ends before it, one group may exceed it. 0: a tenth of all, 1 to 64 MB, so
+    // that small models have something to overlap with too.
+    int64_t bucket_bytes = 0;
+    bool training = true;                     // false: weights only
+    at::ScalarType matrix_type = at::kFloat;  // kFloat, kBFloat16 or kHalf
   };
 
   // Weights, gradients and moments start as zeros.

@@ -24,6 +24,8 @@ class Reporter {
 
   // Times of every rank for the last finished step; they arrive with the next step's pulse.
   void Times(std::vector<monitor::StepTimes> ranks);
+  // Who came late to that step's collectives; before its Times.
+  void Late(std::vector<monitor::LateArrival> late) { held_.late = std::move(late); }
   // `record` is held back until its Times arrive.
   void Step(monitor::StepRecord record);
   void Checkpoint(const monitor::CheckpointRecord& record);

@@ -22,6 +22,7 @@ Outcome Trainer::Run() {
     const model::LossOutput loss = step_->Loss(times);
     CheckFinite("loss", loss.loss);
     step_->Backward(times);
+    reporter_->Late(lateness_.Exchange());
 
     Pulse pulse = {.grad_norm_squared = step_->OwnGradSquares(),
                    .correct = loss.correct_image_to_text,
@@ -45,6 +46,8 @@ Outcome Trainer::Run() {
     if (verdict.stop) break;
   }
   progress_.Enter(monitor::Phase::kSaving);
+  step_->WaitForWeights();
+  reporter_->Late(lateness_.Exchange());
   reporter_->Times(Exchange(comm_, {.times = times_}).times);
   saver_->Finish(State(), [this] { return TakeSnapshot(); });
   return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;

@@ -9,6 +9,7 @@
 #include "model/clip.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
+#include "worker/lateness.h"
 #include "worker/launch.h"
 #include "worker/phases.h"
 #include "worker/progress.h"
@@ -62,6 +63,7 @@ class Trainer {
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Saver> saver_;
+  Lateness lateness_;
 
   ckpt::RunState state_;  // the part that stays the same in this attempt
   std::string data_fingerprint_;

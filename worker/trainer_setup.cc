@@ -12,7 +12,7 @@
 namespace contrail::worker {
 
 Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
-    : comm_(comm), progress_(progress), launch_(launch), config_(launch_.config) {
+    : comm_(comm), progress_(progress), launch_(launch), config_(launch_.config), lateness_(comm) {
   CheckStart();
   Restore();
   MakeSharedRunDir();

@@ -113,6 +113,19 @@ Json StragglersJson(const RunStatus& status) {
   return stragglers;
 }
 
+Json LateJson(const RunStatus& status) {
+  Json late = Json::array();
+  for (const RunStatus::Late& one : status.late) {
+    late.push_back({{"step", one.step},
+                    {"rank", one.arrival.rank},
+                    {"operation", OperationName(one.arrival.operation)},
+                    {"ordinal", one.arrival.ordinal},
+                    {"collective", one.arrival.collective},
+                    {"seconds", one.arrival.seconds}});
+  }
+  return late;
+}
+
 Json TelemetryJson(const RunStatus& status) {
   Json files = Json::array();
   for (const TelemetryFileState& file : status.files) {
@@ -155,6 +168,7 @@ std::string RenderJson(const RunStatus& status) {
       {"throughput", ThroughputJson(status)},
       {"phases", PhasesJson(status)},
       {"stragglers", StragglersJson(status)},
+      {"late", LateJson(status)},
       {"checkpoints", CheckpointsJson(status)},
       {"incidents", IncidentsJson(status)},
       {"summary", SummaryJson(status.summary)},

@@ -93,6 +93,19 @@ double UsefulSeconds(const std::vector<const StepRow*>& rows) {
   return seconds;
 }
 
+void FillLate(const std::vector<const StepRow*>& rows, RunStatus& status) {
+  constexpr size_t kShown = 5;
+  for (const StepRow* row : rows) {
+    for (const LateArrival& late : row->record.late) {
+      status.late.push_back({row->record.step, late});
+    }
+  }
+  std::stable_sort(status.late.begin(), status.late.end(), [](const auto& a, const auto& b) {
+    return a.arrival.seconds > b.arrival.seconds;
+  });
+  if (status.late.size() > kShown) status.late.resize(kShown);
+}
+
 void FillLearning(const std::vector<const StepRow*>& rows, RunStatus& status) {
   const StepRecord& last = rows.back()->record;
   status.has_steps = true;
@@ -107,6 +120,7 @@ void FillLearning(const std::vector<const StepRow*>& rows, RunStatus& status) {
     accuracies.push_back(row->record.accuracy_image_to_text);
     rates.push_back(row->record.samples_per_second);
   }
+  FillLate(rows, status);
   status.loss_mean = MeanOfFinite(losses);
   status.accuracy = MeanOfFinite(accuracies);
   status.samples_per_second = Median(rates);

@@ -80,6 +80,11 @@ struct RunStatus {
   uint64_t nonfinite_steps = 0;
   double samples_per_second = 0;          // median over the window
   double step_seconds = 0;                // median, from step end to step end
+  struct Late {
+    uint64_t step = 0;
+    LateArrival arrival;
+  };
+  std::vector<Late> late;  // the worst few of the window
   double data_share = 0, wait_share = 0;  // of the step: waiting for data, exposed collectives
   double goodput = 0;                     // useful training time / elapsed
 

@@ -109,6 +109,14 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   out->set_samples_per_second(record.samples_per_second);
   out->set_world_size(record.world_size);
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
+  for (const LateArrival& late : record.late) {
+    telemetry::LateArrival* arrival = out->add_late();
+    arrival->set_rank(late.rank);
+    arrival->set_operation(static_cast<uint32_t>(late.operation));
+    arrival->set_ordinal(static_cast<uint32_t>(late.ordinal));
+    arrival->set_collective(late.collective);
+    arrival->set_seconds(late.seconds);
+  }
 }
 
 StepRecord DecodeStep(const telemetry::EventForReading& event) {
@@ -126,6 +134,13 @@ StepRecord DecodeStep(const telemetry::EventForReading& event) {
   record.samples_per_second = in.samples_per_second();
   record.world_size = in.world_size();
   record.ranks = DecodeRanks(in.ranks());
+  for (const telemetry::LateArrival& late : in.late()) {
+    record.late.push_back({.rank = late.rank(),
+                           .operation = static_cast<Operation>(late.operation()),
+                           .ordinal = static_cast<int>(late.ordinal()),
+                           .collective = late.collective(),
+                           .seconds = late.seconds()});
+  }
   return record;
 }
 

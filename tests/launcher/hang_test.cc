@@ -63,13 +63,15 @@ TEST(HangDetector, TheRankBehindIsTheCulprit) {
   for (RankView& rank : job.ranks) {
     if (rank.rank == 2) continue;
     ++rank.collective;  // entered, never left
+    rank.operation = monitor::Operation::kAllGather;
     rank.time = job.now;
   }
   const auto hang = job.Pass(20);
   ASSERT_TRUE(hang);
   EXPECT_EQ(hang->rank, 2);
   EXPECT_FALSE(hang->starting);
-  EXPECT_THAT(hang->detail, HasSubstr("rank 2 stopped (state T) before collective 21"));
+  EXPECT_THAT(hang->detail,
+              HasSubstr("rank 2 stopped (state T) before collective 21 (allgather), silent"));
   EXPECT_NEAR(job.now - hang->last_sign, 5, 0.5);
 }
 
@@ -95,6 +97,22 @@ TEST(HangDetector, AllInOneCollectiveAndNoneSpecialBlamesNobody) {
   ASSERT_TRUE(hang);
   EXPECT_EQ(hang->rank, -1);
   EXPECT_THAT(hang->detail, HasSubstr("all ranks wait in the same place, collective 21"));
+}
+
+TEST(HangDetector, OfCollectivesInTheBackgroundTheOldestUnfinishedIsNamed) {
+  Job job({.hang_seconds = 5, .start_seconds = 60});
+  job.Begin();
+  for (int i = 0; i < 10; ++i) job.Step(0.4);
+  for (RankView& rank : job.ranks) {
+    rank.collective += rank.rank == 1 ? 2 : 4;  // rank 1 hangs after two of four
+    rank.operation = monitor::Operation::kReduceScatter;
+    ++rank.collective_done;
+  }
+  const auto hang = job.Pass(20);
+  ASSERT_TRUE(hang);
+  EXPECT_EQ(hang->rank, 1);
+  EXPECT_THAT(hang->detail,
+              HasSubstr("rank 1 waiting (state S) in collective 22 (reduce_scatter)"));
 }
 
 TEST(HangDetector, ARankAloneInACollectiveWaitsForOtherNodes) {

@@ -31,6 +31,11 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   record.accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   record.samples_seen = std::numeric_limits<uint64_t>::max();
   record.ranks[1].checkpoint_stall = 0.25f;
+  record.late = {{.rank = 2,
+                  .operation = Operation::kReduceScatter,
+                  .ordinal = 12,
+                  .collective = 1L << 40,
+                  .seconds = 0.04f}};
   const auto event = DecodeEvent(EncodeEvent(StepEvent(record)));
   ASSERT_TRUE(event && event->step_record);
   const StepRecord& back = *event->step_record;
@@ -45,6 +50,12 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   ExpectSameBits(back.grad_norm, record.grad_norm);
   ExpectSameBits(back.accuracy_image_to_text, record.accuracy_image_to_text);
   ExpectSameBits(back.samples_per_second, record.samples_per_second);
+  ASSERT_EQ(back.late.size(), 1u);
+  EXPECT_EQ(back.late[0].rank, 2);
+  EXPECT_EQ(back.late[0].operation, Operation::kReduceScatter);
+  EXPECT_EQ(back.late[0].ordinal, 12);
+  EXPECT_EQ(back.late[0].collective, uint64_t{1} << 40);
+  EXPECT_EQ(back.late[0].seconds, 0.04f);
   ASSERT_EQ(back.ranks.size(), record.ranks.size());
   for (size_t r = 0; r < back.ranks.size(); ++r) {
     EXPECT_EQ(std::memcmp(&back.ranks[r], &record.ranks[r], sizeof(StepTimes)), 0) << r;

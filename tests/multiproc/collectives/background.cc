@@ -11,6 +11,7 @@
 #include "common/rng.h"
 #include "tests/multiproc/collectives/mpi_main.h"
 #include "worker/comm/mpi_backend.h"
+#include "worker/lateness.h"
 
 namespace contrail::worker {
 namespace {
@@ -225,6 +226,26 @@ TEST(Background, LateRanksShowInTheLedger) {
   } else {
     EXPECT_GT(entries[0].waited, 0.15);
   }
+  World().Barrier();
+}
+
+TEST(Background, EveryRankLearnsWhoCameLate) {
+  if (World().size() == 1) return;
+  World().Barrier();
+  World().ledger().TakeFinished();
+  Lateness lateness(World());
+  const int late = World().size() - 1;
+  at::Tensor tensor = at::ones({5000}, at::kFloat);
+  World().AllReduceSum(tensor);
+  if (World().rank() == late) SleepMs(150);
+  World().AllReduceSum(tensor);
+  EXPECT_TRUE(lateness.Exchange().empty());
+  const std::vector<monitor::LateArrival> told = lateness.Exchange();
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told[0].rank, late);
+  EXPECT_EQ(told[0].operation, Ledger::Operation::kAllReduce);
+  EXPECT_EQ(told[0].ordinal, 2);
+  EXPECT_GT(told[0].seconds, 0.1);
   World().Barrier();
 }
 
