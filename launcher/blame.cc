@@ -34,6 +34,23 @@ bool ByItsOwnFault(int signal) {
          signal == SIGABRT;
 }
 
+// A rank that others waited for until their patience ended.
+std::optional<Failure> NamedByOthers(const std::vector<RankEnd>& ends) {
+  for (const RankEnd& witness : ends) {
+    if (!witness.record || witness.record->missing.empty()) continue;
+    Failure failure;
+    failure.cause = Cause::kRankHung;
+    failure.rank = witness.record->missing[0];
+    failure.detail = witness.record->message;
+    failure.step = witness.record->step;
+    for (const RankEnd& end : ends) {
+      if (end.rank == failure.rank) failure.host = end.host;
+    }
+    return failure;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
@@ -46,6 +63,9 @@ std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
     if (!end.Good() && (first == nullptr || order(end) < order(*first))) first = &end;
   }
   if (first == nullptr) return std::nullopt;
+  if (Class(*first) >= 3) {
+    if (auto absent = NamedByOthers(ends)) return absent;
+  }
   Failure failure;
   failure.cause = CauseOf(*first);
   failure.rank = first->rank;

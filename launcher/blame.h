@@ -26,7 +26,8 @@ struct RankEnd {
 
 // The first cause among ends that are not Good(); nothing where there is none. A rank's own words
 // about the user's mistake come first, then a bug, then other errors, then deaths without a word,
-// and last errors of communication, which a peer's death causes. Among equals the lowest
+// and last errors of communication, which a peer's death causes. Where ranks timed out waiting for
+// another and nobody has an error of its own, the one they name has hung. Among equals the lowest
 // collective is the cause and the rest are victims.
 std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends);
 

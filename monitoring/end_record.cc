@@ -58,7 +58,7 @@ void DescribeFailure(const std::exception& error, EndRecord& record) {
 }
 
 void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) {
-  const nlohmann::json object = {
+  nlohmann::json object = {
       {"attempt", record.attempt},
       {"rank", record.rank},
       {"host", record.host},
@@ -70,6 +70,7 @@ void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) 
       {"message", record.message},
       {"time", record.time},
   };
+  if (!record.missing.empty()) object["missing"] = record.missing;
   fs.MakeDirs(run.Attempt(record.attempt));
   fs.WriteAtomically(run.EndRecord(record.attempt, record.rank), DumpLine(object) + "\n");
 }
@@ -88,6 +89,7 @@ std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
   record.collective = Field<uint64_t>(*object, "collective", 0);
   record.error_id = Field<std::string>(*object, "error_id", "");
   record.message = Field<std::string>(*object, "message", "");
+  record.missing = Field<std::vector<int>>(*object, "missing", {});
   record.time = Field(*object, "time", 0.0);
   return record;
 }

@@ -18,12 +18,13 @@ struct EndRecord {
   int rank = 0;
   std::string host;
   int pid = 0;
-  std::string outcome;      // a name of Outcomes()
-  uint64_t step = 0;        // last finished step
-  uint64_t collective = 0;  // last collective entered: orders first causes before victims
-  std::string error_id;     // "E-DATA-IMAGE"; empty when done or stopped
-  std::string message;      // the whole line
-  double time = 0;          // seconds since the Unix epoch
+  std::string outcome;       // a name of Outcomes()
+  uint64_t step = 0;         // last finished step
+  uint64_t collective = 0;   // last collective entered: orders first causes before victims
+  std::string error_id;      // "E-DATA-IMAGE"; empty when done or stopped
+  std::string message;       // the whole line
+  std::vector<int> missing;  // E-MPI-TIMEOUT: ranks that had not come to the collective
+  double time = 0;           // seconds since the Unix epoch
 };
 
 // The outcome table.

@@ -66,6 +66,9 @@ class Session {
   void Fail(const std::exception& error) {
     monitor::EndRecord record;
     monitor::DescribeFailure(error, record);
+    if (const auto* timeout = dynamic_cast<const TimeoutError*>(&error)) {
+      record.missing = timeout->missing();
+    }
     if (progress_) progress_->Enter(monitor::Phase::kFailed);
     End(std::move(record));
   }

@@ -57,6 +57,17 @@ class RankFaults(TinyRunTest):
         self.assertLess(incident["detect"], 8)
         self.check_ledger(incident)
 
+    def test_a_stopped_rank_is_named_by_those_who_waited(self):
+        run = self.train("--set", "launcher.hang_seconds=60",
+                         "--set", "launcher.collective_seconds=3")
+        words = run.wait_step(12, self.ranks)
+        os.kill(words[2]["pid"], signal.SIGSTOP)
+        self.assertEqual(run.wait(), 0, run.text())
+        incident, = self.incidents()
+        self.assertEqual((incident["cause"], incident["rank"]), ("rank_hung", 2), incident)
+        self.assertIn("E-MPI-TIMEOUT: rank ", incident["detail"])
+        self.assertIn("not arrived: rank 2 (no answer)", incident["detail"])
+
     def test_killed_while_starting(self):
         run = self.train("--set", "train.steps=10")
         words = run.wait_for(lambda w: w if any(x["phase"] == "starting" for x in w.values())

@@ -54,6 +54,24 @@ TEST(FirstCause, TheLowestCollectiveBeatsItsVictims) {
   EXPECT_EQ(failure->step, 11u);
 }
 
+TEST(FirstCause, ARankThatOthersWaitedForHasHung) {
+  RankEnd waited = Said(1, 12, "environment_error", "E-MPI-TIMEOUT");
+  waited.record->missing = {3};
+  // The job's end kills the others without a word.
+  auto failure = FirstCause({Died(0, 12, SIGKILL), waited, Died(3, 12, SIGKILL)});
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->cause, Cause::kRankHung);
+  EXPECT_EQ(failure->rank, 3);
+  EXPECT_EQ(failure->host, "n1");
+  EXPECT_EQ(failure->error_id, "");
+  EXPECT_EQ(failure->detail, "E-MPI-TIMEOUT: the whole line");
+  EXPECT_EQ(failure->step, 11u);
+  // A rank's own trouble explains why it did not come.
+  failure = FirstCause({waited, Said(3, 11, "environment_error", "E-IO")});
+  EXPECT_EQ(failure->cause, Cause::kError);
+  EXPECT_EQ(failure->rank, 3);
+}
+
 TEST(FirstCause, TheUsersMistakeBeatsEverything) {
   const auto failure =
       FirstCause({Said(0, 1, "environment_error", "E-IO"), Died(1, 0, SIGKILL),

@@ -32,6 +32,7 @@ TEST(TimeoutTest, AStoppedRankIsNamedAndEndsTheJob) {
     EXPECT_EQ(record->error_id, "E-MPI-TIMEOUT");
     EXPECT_THAT(record->message, testing::ContainsRegex("number [0-9]+ \\([0-9]+ bytes\\)"));
     EXPECT_GE(record->step, 8u);
+    EXPECT_EQ(record->missing, std::vector<int>{1});
   }
   EXPECT_GE(spoke, 1);
   EXPECT_FALSE(monitor::ReadEndRecord({run}, 1, 1));

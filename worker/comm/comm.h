@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "common/error.h"
 #include "worker/comm/ledger.h"
 
 namespace contrail::worker {
@@ -52,6 +53,19 @@ class Pending {
 enum class Wire {
   kAsStored,
   kBFloat16,  // fp32 tensors only: every rank's values are rounded to bf16, their sum is fp32
+};
+
+// E-MPI-TIMEOUT.
+class TimeoutError : public Error {
+ public:
+  TimeoutError(std::string_view where, std::string_view what, std::string_view fix,
+               std::vector<int> missing)
+      : Error(ErrorKind::kEnvironment, "E-MPI-TIMEOUT", where, what, fix),
+        missing_(std::move(missing)) {}
+  const std::vector<int>& missing() const { return missing_; }  // ranks that have not arrived
+
+ private:
+  std::vector<int> missing_;
 };
 
 class Comm {

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -11,11 +12,13 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int kSpins = 64;           // a few microseconds: peers on idle cores answer within it
-constexpr int kYields = 64;          // hands the core to a ready rank of an oversubscribed node
-constexpr int kBriskYields = 2048;   // about a millisecond on an idle core
-constexpr long kSleepNs = 50'000;    // then sleep: a late peer is late by milliseconds
-constexpr double kNotRunning = 1.0;  // a longer gap between two ticks is not the peers' fault
+constexpr int kSpins = 64;              // a few microseconds: peers on idle cores answer within it
+constexpr int kYields = 64;             // hands the core to a ready rank of an oversubscribed node
+constexpr int kBriskYields = 2048;      // about a millisecond on an idle core
+constexpr long kSleepNs = 50'000;       // then sleep: a late peer is late by milliseconds,
+constexpr long kLongestNs = 1'000'000;  // ... or by many of them: each pause a twentieth longer,
+constexpr double kGrowth = 1.05;        // so that waiting grows by a twentieth at most
+constexpr double kNotRunning = 1.0;     // a longer gap between two ticks is not the peers' fault
 
 }  // namespace
 
@@ -45,18 +48,20 @@ void MpiGroup::Tick() {
 
 void Await(MpiGroup& group, MPI_Request* request, Patience patience) {
   const int yields = patience == Patience::kBrisk ? kBriskYields : kYields;
+  double sleep_ns = kSleepNs;
   for (int tries = 0;; ++tries) {
     int done = 0;
     group.Check(MPI_Test(request, &done, MPI_STATUS_IGNORE));
     if (done) return;
     if (tries < kSpins) continue;
+    group.Tick();
     if (tries < kSpins + yields) {
       sched_yield();
-    } else {
-      const timespec pause = {0, kSleepNs};
-      nanosleep(&pause, nullptr);
-      group.Tick();
+      continue;
     }
+    const timespec pause = {0, static_cast<long>(sleep_ns)};
+    nanosleep(&pause, nullptr);
+    sleep_ns = std::min<double>(kLongestNs, sleep_ns * kGrowth);
   }
 }
 

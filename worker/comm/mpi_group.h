@@ -33,8 +33,8 @@ struct MpiGroup {
 struct TimedOut {};  // of the collective under way
 
 // Waits for one request without burning the core another rank may need: a short spin, then
-// yields, then sleeps of 50 us. Brisk is for data under way, whose sender may lack a core only for
-// a moment: it yields much longer before it sleeps.
+// yields, then sleeps of 50 us to 1 ms. Brisk is for data under way, whose sender may lack a core
+// only for a moment: it yields much longer before it sleeps.
 enum class Patience { kBrisk, kPatient };
 void Await(MpiGroup& group, MPI_Request* request, Patience patience);
 

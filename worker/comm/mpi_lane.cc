@@ -150,11 +150,12 @@ void MpiLane::GiveUp(const Collective& collective, bool arrived) {
                 static_cast<unsigned long long>(collective.sequence),
                 static_cast<long long>(BytesOf(collective)),
                 arrived ? "moved data" : "waited for other ranks", group_.timeout);
-  throw EnvironmentError(
-      "E-MPI-TIMEOUT", "rank " + std::to_string(group_.rank),
-      OperationName(collective.operation) + std::string(waited) + roll_.Call(collective.sequence),
-      "look at those ranks and their nodes; if they are only slow, raise "
-      "launcher.collective_seconds");
+  RollCall::Missing missing = roll_.Call(collective.sequence);
+  throw TimeoutError("rank " + std::to_string(group_.rank),
+                     OperationName(collective.operation) + std::string(waited) + missing.text,
+                     "look at those ranks and their nodes; if they are only slow, raise "
+                     "launcher.collective_seconds",
+                     std::move(missing.ranks));
 }
 
 }  // namespace contrail::worker

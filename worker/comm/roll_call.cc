@@ -42,7 +42,7 @@ void RollCall::Serve() {
   }
 }
 
-std::string RollCall::Call(uint64_t sequence) {
+RollCall::Missing RollCall::Call(uint64_t sequence) {
   std::vector<Answer> answers(size_);
   std::vector<MPI_Request> expected(size_, MPI_REQUEST_NULL);
   std::vector<MPI_Request> sent(size_, MPI_REQUEST_NULL);
@@ -60,29 +60,36 @@ std::string RollCall::Call(uint64_t sequence) {
     nanosleep(&pause, nullptr);
   }
 
-  std::vector<std::string> missing;
+  Missing missing;
+  std::vector<std::string> names;
   for (int r = 0; r < size_; ++r) {
     int answered = 0;
     MPI_Test(&expected[r], &answered, MPI_STATUS_IGNORE);
-    const std::string who = "rank " + std::to_string(r);
+    const bool behind = answered && r != rank_ && answers[r].entered < sequence;
+    if (!answered || behind) {
+      missing.ranks.push_back(r);
+      names.push_back(
+          "rank " + std::to_string(r) +
+          (behind ? " (at number " + std::to_string(answers[r].entered) + ")" : " (no answer)"));
+    }
     if (!answered) {
       MPI_Cancel(&expected[r]);
       MPI_Wait(&expected[r], MPI_STATUS_IGNORE);
-      missing.push_back(who + " (no answer)");
-    } else if (r != rank_ && answers[r].entered < sequence) {
-      missing.push_back(who + " (at number " + std::to_string(answers[r].entered) + ")");
     }
     if (sent[r] != MPI_REQUEST_NULL) MPI_Request_free(&sent[r]);
   }
-  if (missing.empty()) return "every rank has arrived and answers: the network does not deliver";
-  std::string text = "not arrived: ";
-  for (size_t i = 0; i < std::min(missing.size(), kNamed); ++i) {
-    text += (i > 0 ? ", " : "") + missing[i];
+  if (names.empty()) {
+    missing.text = "every rank has arrived and answers: the network does not deliver";
+    return missing;
   }
-  if (missing.size() > kNamed) {
-    text += " and " + std::to_string(missing.size() - kNamed) + " more";
+  missing.text = "not arrived: ";
+  for (size_t i = 0; i < std::min(names.size(), kNamed); ++i) {
+    missing.text += (i > 0 ? ", " : "") + names[i];
   }
-  return text;
+  if (names.size() > kNamed) {
+    missing.text += " and " + std::to_string(names.size() - kNamed) + " more";
+  }
+  return missing;
 }
 
 }  // namespace contrail::worker

@@ -25,9 +25,12 @@ class RollCall {
   // Answers whoever has asked. Cheap; called several times a second by one thread of every rank.
   void Serve();
 
-  // Asks everyone, waits two seconds at most, and says who has not come to collective `sequence`:
-  // "not arrived: rank 2 (no answer), rank 3 (at number 117)".
-  std::string Call(uint64_t sequence);
+  struct Missing {
+    std::vector<int> ranks;
+    std::string text;  // "not arrived: rank 2 (no answer), rank 3 (at number 117)"
+  };
+  // Asks everyone, waits two seconds at most, and says who has not come to collective `sequence`.
+  Missing Call(uint64_t sequence);
 
  private:
   struct Answer {
