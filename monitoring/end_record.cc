@@ -89,7 +89,11 @@ std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
   record.collective = Field<uint64_t>(*object, "collective", 0);
   record.error_id = Field<std::string>(*object, "error_id", "");
   record.message = Field<std::string>(*object, "message", "");
-  record.missing = Field<std::vector<int>>(*object, "missing", {});
+  if (const auto missing = object->find("missing"); missing != object->end()) {
+    for (const auto& one : *missing) {
+      if (one.is_number_integer()) record.missing.push_back(one.get<int>());
+    }
+  }
   record.time = Field(*object, "time", 0.0);
   return record;
 }

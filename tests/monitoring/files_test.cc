@@ -69,6 +69,7 @@ TEST(EndRecordTest, RoundTripAndAbsence) {
                    .collective = 99,
                    .error_id = "E-DATA-IMAGE",
                    .message = "E-DATA-IMAGE: a.tar:\"x\xff.jpg\": not an image",
+                   .missing = {3, 0},
                    .time = 1.7e9 + 0.123};
   WriteEndRecord(run, record);
   const auto back = ReadEndRecord(run, 2, 1);
@@ -80,6 +81,7 @@ TEST(EndRecordTest, RoundTripAndAbsence) {
   EXPECT_EQ(back->collective, record.collective);
   EXPECT_EQ(back->error_id, record.error_id);
   EXPECT_THAT(back->message, testing::StartsWith("E-DATA-IMAGE: a.tar:\"x"));
+  EXPECT_EQ(back->missing, record.missing);
   EXPECT_EQ(back->time, record.time);
   EXPECT_THAT(PosixFileSystem().List(run.Attempt(2)), testing::ElementsAre("end_rank_1.json"));
   WriteFile(run.EndRecord(2, 1), "{\"outcome\": \"do");
