@@ -119,7 +119,25 @@ def summarise(args, repeats, rows):
     if not args.per_peer:
         result["cpu_ratio"] = statistics.median(b["cpu_seconds"] / a["cpu_seconds"]
                                                 for a, b in rows)
-    return result
+    return result | activations(*rows[-1]) | gemm_share(rows, repeats[0])
+
+
+def activations(ours, peer):
+    """Peak memory beyond weights, gradients and moments, where both programs know those."""
+    if "base_mib" not in ours or "base_mib" not in peer:
+        return {}
+    return {"activations_ours": ours["peak_mib"] - ours["base_mib"],
+            "activations_peer": peer["peak_mib"] - peer["base_mib"],
+            "arena_mib": ours["arena_mib"]}
+
+
+def gemm_share(rows, repeat):
+    """Necessary operations a second beside those of this machine's matrix product."""
+    if "flop" not in rows[0][0]:
+        return {}
+    rates = [repeat * a["flop"] / a["seconds"] for a, _ in rows]
+    rate = max(a["gemm_rate"] for a, _ in rows)
+    return {"gemm_gflops": rate / 1e9, "gemm_share": statistics.median(rates) / rate}
 
 
 def summarise_wire(args, repeats, rows):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Every benchmark beside its peer, in turns on the same two threads; a Markdown table on stdout.
 #   bench/run.sh [BUILD_DIR] [--write]       --write: into docs/benchmarks.md
-#   ONLY=step bench/run.sh ...               rows whose name holds "step" (also: ONLY='ViT-B')
+#   ONLY=step bench/run.sh ...               rows whose name holds "step" (also: ONLY=vit-b, ONLY=rn50)
+#   ONLY=compile bench/run.sh ...            steps beside torch.compile's, which no other choice runs
 #   THREADS=1 bench/run.sh ...               steps and loss on one thread
 # Rows of several ranks use one thread a rank. About twenty minutes on two idle cores. Nothing else should run: a ratio of pairs evens out a slow
 # machine, not a busy one.
@@ -14,6 +15,8 @@ inputs=$build/bench-inputs
 results=$build/bench-results.jsonl
 notes=$build/bench-notes.txt
 threads=${THREADS:-2}
+only=${ONLY:-}
+only=${only,,}
 mkdir -p "$inputs"
 : >"$results"
 : >"$notes"
@@ -23,10 +26,10 @@ input() {  # input NAME KIND OPTIONS...: made once
   [ -s "$inputs/$1" ] || mv "$inputs/$1.new" "$inputs/$1"
 }
 row() {  # row NAME OPTIONS...
-  case $1 in *"${ONLY:-}"*) "$python" bench/pairs.py "$@" --json "$results" >&2 ;; esac
+  case ${1,,} in *"$only"*) "$python" bench/pairs.py "$@" --json "$results" >&2 ;; esac
 }
-step() {  # step NAME MODEL BATCH INPUT ADAMW [OPTIONS...]
-  row "$1" --per "$3" --ours "$bin/step $2 $3 $threads $inputs/$4" \
+step() {  # step NAME MODEL BATCH INPUT PEER [OPTIONS...]; PEER: of open_clip_step.py; RECOMPUTE=1
+  row "$1" --per "$3" --ours "$bin/step $2 $3 $threads $inputs/$4 ${RECOMPUTE:+recompute}" \
     --peer "$python bench/peers/open_clip_step.py $2 $3 $threads $inputs/$4 $5" "${@:6}"
 }
 
@@ -60,6 +63,21 @@ step "step, tiny-vit, B=64, the same, fused AdamW" tiny-vit 64 fashion fused
 step "step, ViT-B/32, B=16, captions of 20 tokens" ViT-B/32 16 random default --pairs 5
 step "step, ViT-B/32, B=16, the same, fused AdamW" ViT-B/32 16 random fused --pairs 5
 step "step, ViT-B/32, B=16, 77 tokens" ViT-B/32 16 random77 default --pairs 5
+step "step, ViT-B/16, B=4, captions of 20 tokens" ViT-B/16 4 random default --pairs 5
+step "step, ViT-B/16, B=4, 77 tokens" ViT-B/16 4 random77 default --pairs 5
+step "step, RN50, B=8, captions of 20 tokens" RN50 8 random default --pairs 5
+step "step, RN50, B=8, 77 tokens" RN50 8 random77 default --pairs 5
+RECOMPUTE=1 step "step, recompute, ViT-B/32, B=16, 77 tokens" ViT-B/32 16 random77 default --pairs 3
+RECOMPUTE=1 step "step, recompute, ViT-B/16, B=4, 77 tokens" ViT-B/16 4 random77 default --pairs 3
+RECOMPUTE=1 step "step, recompute, RN50, B=8, 77 tokens" RN50 8 random77 default --pairs 3
+# torch.compile takes minutes a model, so these run only where they are asked for: ONLY=compile.
+case $only in *compile*)
+  for of in "ViT-B/32 16" "ViT-B/16 4" "RN50 8"; do
+    read -r model batch <<<"$of"
+    step "compiled step, $model, B=$batch, captions of 20 tokens" "$model" "$batch" random compiled --pairs 5
+    step "compiled step, $model, B=$batch, 77 tokens" "$model" "$batch" random77 compiled --pairs 5
+  done ;;
+esac
 row "loss, B=8192, D=512" --unit batches --ours "$bin/loss 8192 512 $threads" \
   --peer "$python bench/peers/loss.py 8192 512 $threads"
 loss_gflop() { echo $((4 * 2 * $1 * $1 * $2 / 1000000000)); }
@@ -101,10 +119,10 @@ row "tokenizer" --unit captions --per 20000 \
   --peer "$python bench/peers/tokenizer.py $inputs/captions"
 row "order of one rank of 8, 2 M samples" --unit samples --per 250000 \
   --ours "$bin/order 2000000" --peer "$python bench/peers/order.py 2000000"
-case start in *"${ONLY:-}"*) "$python" bench/startup.py "$build/bin" --json "$results" >&2 ;; esac
+case start in *"$only"*) "$python" bench/startup.py "$build/bin" --json "$results" >&2 ;; esac
 # These compare within one process and say so themselves.
-case checkpoint in *"${ONLY:-}"*) "$bin/checkpoint_write" "$inputs" | tee -a "$notes" >&2 ;; esac
-case ops in *"${ONLY:-}"*) "$bin/ops" | tee -a "$notes" >&2 ;; esac
+case checkpoint in *"$only"*) "$bin/checkpoint_write" "$inputs" | tee -a "$notes" >&2 ;; esac
+case ops in *"$only"*) "$bin/ops" | tee -a "$notes" >&2 ;; esac
 
 ranks() {  # ranks N PROGRAM...: under mpirun, one thread each
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -n "$1" --oversubscribe \

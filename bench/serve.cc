@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -22,15 +23,6 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// A field of /proc/self/status given in kB.
-double StatusMib(const std::string& field) {
-  std::ifstream file("/proc/self/status");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(field)) return std::stod(line.substr(field.size())) / 1024;
-  }
-  return 0;
-}
-
 double LoopbackBytes() {
   std::ifstream file("/proc/self/net/dev");
   for (std::string line; std::getline(file, line);) {
@@ -48,7 +40,7 @@ int64_t NextRepetitions(const Team& team) {
   return team.agree ? team.agree(repetitions) : repetitions;
 }
 
-void ServeAll(const Work& work, const Team& team, double resident) {
+void ServeAll(const Work& work, const Team& team, double resident, const Figures& more) {
   while (const int64_t repetitions = NextRepetitions(team)) {
     const double begin = SystemClock().Monotonic(), cpu_begin = CpuSeconds();
     const double wire_begin = LoopbackBytes();
@@ -60,15 +52,25 @@ void ServeAll(const Work& work, const Team& team, double resident) {
     if (!team.speaks) continue;
     std::printf(
         "{\"seconds\":%.9f,\"cpu_seconds\":%.6f,\"figure\":%.9g,\"peak_mib\":%.1f,"
-        "\"loopback_bytes\":%.0f}\n",
+        "\"loopback_bytes\":%.0f",
         seconds, total[0], figure, total[1], wire);
+    for (const auto& [name, value] : more) std::printf(",\"%s\":%.9g", name.c_str(), value);
+    std::puts("}");
     std::fflush(stdout);
   }
 }
 
 }  // namespace
 
-int Serve(const Work& work, const Team& team, bool beyond_ready) {
+double StatusMib(const char* field) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(field)) return std::stod(line.substr(std::strlen(field))) / 1024;
+  }
+  return 0;
+}
+
+int Serve(const Work& work, const Team& team, bool beyond_ready, const Figures& more) {
   if (beyond_ready) std::ofstream("/proc/self/clear_refs") << 5;  // the peak starts here
   const double resident = beyond_ready ? StatusMib("VmRSS:") : 0;
   if (team.speaks) {
@@ -76,7 +78,7 @@ int Serve(const Work& work, const Team& team, bool beyond_ready) {
     std::fflush(stdout);
   }
   try {
-    ServeAll(work, team, resident);
+    ServeAll(work, team, resident, more);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return kExitBug;

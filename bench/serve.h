@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace contrail::bench {
@@ -24,6 +26,12 @@ struct Team {
 // "loopback_bytes":..}: wall time, processor time of all threads, the peak resident memory beyond
 // what was resident at "ready" or, without `beyond_ready`, all of it, and what went over the
 // loopback interface meanwhile (by any program). Times and memory are sums over a team's ranks.
-int Serve(const Work& work, const Team& team = {}, bool beyond_ready = false);
+// `more` are further figures of each answer, by name.
+using Figures = std::map<std::string, double>;
+int Serve(const Work& work, const Team& team = {}, bool beyond_ready = false,
+          const Figures& more = {});
+
+// "VmRSS:": what is resident now; "VmHWM:": its peak.
+double StatusMib(const char* field);
 
 }  // namespace contrail::bench

@@ -1,12 +1,13 @@
 // Whole training steps: the trainer's own step on batches that lie in memory, on one rank or, under
 // mpirun, on several that share the global batch.
-//   step MODEL GLOBAL_BATCH THREADS INPUT
+//   step MODEL GLOBAL_BATCH THREADS INPUT [recompute]    recompute: blocks of both towers run again
 // The figure is the last step's loss.
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include "bench/batches.h"
+#include "bench/flops.h"
 #include "bench/ranks.h"
 #include "bench/serve.h"
 #include "model/clip.h"
@@ -21,13 +22,25 @@
 namespace contrail::bench {
 namespace {
 
-int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input) {
+// Weights, gradients and two moments, fp32: what is resident beyond them is activations.
+double StateMib(const model::ClipModel& model) {
+  double elements = 0;
+  for (const model::ParamSpec& spec : model.params()) {
+    elements += static_cast<double>(model::NumElements(spec));
+  }
+  return 16 * elements / (1 << 20);
+}
+
+int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input,
+        bool again) {
   const c10::InferenceMode no_autograd;
   at::set_num_threads(threads);
   const auto comm = MakeComm();
   const std::vector<data::Batch> batches =
       ReadBatches(input, batch_size, comm->rank(), comm->size());
 
+  const bool alone = comm->size() == 1;
+  const double gemm_rate = alone ? GemmRate() : 0, before = StatusMib("VmRSS:");
   const auto model = model::ClipModel::Create(model::FindModel(name));
   worker::FlatParams flat(model->params(), comm->rank(), comm->size());
   for (size_t i = 0; i < model->params().size(); ++i) {
@@ -38,7 +51,15 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
     views.buffers.push_back(at::full(spec.shape, spec.initial));
   }
   model->Bind(std::move(views));
-  worker::TrainStep step(*comm, *model, flat, {.global_batch_size = batch_size});
+  worker::TrainStep step(*comm, *model, flat,
+                         {.global_batch_size = batch_size, .recompute = {again, again, again}});
+  Figures more;
+  if (alone) {
+    more = {{"base_mib", before + StateMib(*model)},
+            {"arena_mib", static_cast<double>(model->arena_bytes()) / (1 << 20)},
+            {"flop", StepFlop(model->spec(), batches[0])},
+            {"gemm_rate", gemm_rate}};
+  }
 
   uint64_t update = 0;
   const auto work = [&](int64_t steps) {
@@ -54,19 +75,20 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
     }
     return loss;
   };
-  return Serve(work, TeamOf(*comm));
+  return Serve(work, TeamOf(*comm), false, more);
 }
 
 }  // namespace
 }  // namespace contrail::bench
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT\n", stderr);
+  if (argc != 5 && argc != 6) {
+    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT [recompute]\n", stderr);
     return 2;
   }
   contrail::worker::SleepWhileWaiting(argc, argv);  // as the trainer does
-  const int code = contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4]);
+  const int code =
+      contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4], argc == 6);
   contrail::worker::ShutdownMpi();
   return code;
 }

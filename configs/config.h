@@ -53,6 +53,7 @@ struct Config {
     double eps = 0;             // 0 = the paper's: 1e-6 ViT, 1e-8 RN
     double grad_clip_norm = 0;  // 0 = off
     double logit_scale_max = 100;
+    std::vector<std::string> recompute;  // kinds of blocks: "vit", "text", "resnet"
     std::string precision = "auto";
     std::string loss = "clip";
     std::string grad_reduce = "fp32";

@@ -139,6 +139,7 @@ void Assign(const Given& given, const toml::node& node, Field field) {
     } else {
       throw TypeError(given, KindOf(node));
     }
+    for (const std::string& item : items) CheckChoice(given, item);
     list = std::move(items);
   }
 }

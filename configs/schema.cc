@@ -110,6 +110,9 @@ std::vector<KeySpec> MakeTable() {
           "global gradient norm above which gradients are scaled down; 0 = off"),
       Key("train.logit_scale_max", AT(train.logit_scale_max), {.min = 1, .max = 100},
           "largest logit scale, clamped after each step"),
+      Aside(Choice("train.recompute", AT(train.recompute), {"vit", "text", "resnet"},
+                   "kinds of blocks that keep their input only and run again in the backward: less "
+                   "memory, a third more work, the same results")),
       Choice("train.precision", AT(train.precision), {"auto", "fp32", "bf16", "fp16"},
              "number format of the towers' matrix products"),
       Choice("train.loss", AT(train.loss), {"clip", "siglip"},

@@ -122,10 +122,10 @@ void ClipOverOps::Plan(int64_t max_samples, int64_t max_tokens, const PlanFor& w
   arena_ = Arena(plan);
 }
 
-int64_t PlannedElements(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
-                        const PlanFor& what) {
+int64_t PlannedBytes(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
+                     const PlanFor& what) {
   ClipOverOps model(spec, CpuOps(), ClipOverOps::Options{});
-  return model.LayOut(max_samples, max_tokens, what).bytes() / static_cast<int64_t>(sizeof(float));
+  return model.LayOut(max_samples, max_tokens, what).bytes();
 }
 
 View ClipOverOps::Features(const at::Tensor& features, int64_t count) const {

@@ -99,8 +99,8 @@ class ClipModel {
   virtual void SetGroupNeeded(const GroupNeeded& needed) = 0;
 };
 
-// What Plan would allocate, in elements of the model's type: known before anything is.
-int64_t PlannedElements(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
-                        const PlanFor& what);
+// What Plan would allocate for fp32 weights, known before anything is.
+int64_t PlannedBytes(const ModelSpec& spec, int64_t max_samples, int64_t max_tokens,
+                     const PlanFor& what);
 
 }  // namespace contrail::model

@@ -53,10 +53,18 @@ void CheckMicroBatch(const Config& config, const model::ModelSpec& spec, int ran
                   "use " + std::to_string(LargestDivisor(share, micro, group)) + ", or \"auto\"");
 }
 
+model::Recompute RecomputeOf(const Config& config) {
+  const auto has = [&](const char* kind) {
+    const std::vector<std::string>& kinds = config.train.recompute;
+    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+  };
+  return {.vit = has("vit"), .text = has("text"), .resnet = has("resnet")};
+}
+
 int64_t FitMicroBatch(model::ClipModel& model, int64_t local_batch, uint64_t budget_bytes,
-                      int64_t together) {
+                      int64_t together, model::Recompute recompute) {
   const auto bytes_of = [&](int64_t samples) {
-    model.Plan(samples, samples * model.spec().text.context, /*training=*/true);
+    model.Plan(samples, samples * model.spec().text.context, {/*for_training=*/true, recompute});
     return model.arena_bytes();
   };
   // Bytes grow linearly with samples.

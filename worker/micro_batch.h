@@ -21,7 +21,10 @@ void CheckMicroBatch(const Config& config, const model::ModelSpec& spec, int ran
 // The largest divisor of `local_batch` that is a multiple of `together` and whose activations fit
 // into `budget_bytes`; at least `together`. Plans the model's arena to measure it.
 int64_t FitMicroBatch(model::ClipModel& model, int64_t local_batch, uint64_t budget_bytes,
-                      int64_t together = 1);
+                      int64_t together = 1, model::Recompute recompute = {});
+
+// train.recompute.
+model::Recompute RecomputeOf(const Config& config);
 
 // Half of this machine's memory, shared by the ranks on it. Its total, not what happens to be free:
 // the choice must be the same after every restart, or losses would differ in rounding.

@@ -37,7 +37,8 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
   }
   CONTRAIL_ASSERT(scale_ > 0);
   logit_group_ = params[scale_].group;
-  model_.Plan(micro_, micro_ * model.spec().text.context, /*training=*/true);
+  model_.Plan(micro_, micro_ * model.spec().text.context,
+              {/*for_training=*/true, options.recompute});
   model_.SetGroupNeeded([this](int group) { traffic_.Need(group); });
 }
 

@@ -37,7 +37,8 @@ class TrainStep {
   struct Options {
     int64_t global_batch_size = 0;
     int64_t micro_batch_size = 0;  // divides the rank's share; 0 = the whole share
-    AdamWOptions adamw;
+    model::Recompute recompute = {};
+    AdamWOptions adamw = {};
     double grad_clip_norm = 0;
     double logit_scale_max = 100;
     bool overlap = true;  // bits do not depend on it

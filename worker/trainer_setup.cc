@@ -87,15 +87,17 @@ void Trainer::MakeStep() {
   const bool resnet = !spec_.resnet.layers.empty();
   const auto& train = config_.train;
   const int64_t share = train.global_batch_size / comm_.size();
-  const int64_t micro = train.micro_batch_size > 0
-                            ? train.micro_batch_size
-                            : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)),
-                                            SamplesTogether(spec_, train.global_batch_size));
+  const int64_t micro =
+      train.micro_batch_size > 0
+          ? train.micro_batch_size
+          : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)),
+                          SamplesTogether(spec_, train.global_batch_size), RecomputeOf(config_));
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
       TrainStep::Options{
           .global_batch_size = train.global_batch_size,
           .micro_batch_size = micro,
+          .recompute = RecomputeOf(config_),
           .adamw = {.beta1 = train.beta1,
                     .beta2 = train.beta2 > 0 ? train.beta2
                              : resnet        ? 0.999

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Whole training steps of open_clip in eager PyTorch, fp32: what bench/step.cc does.
 
-  open_clip_step.py MODEL BATCH THREADS INPUT [default|fused]      which AdamW
+  open_clip_step.py MODEL BATCH THREADS INPUT [default|fused|compiled]
+      which AdamW; compiled: the fused one, and the model through torch.compile
 
 The towers are equal to Contrail's (model/registry.cc). Images arrive as open_clip's loader gives
 them, normalised fp32; captions padded to 77 tokens, as its tokenizer does.
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from open_clip import CLIP, ClipLoss
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-from serve import serve
+from serve import serve, status_mib
 
 MODELS = {
     "tiny-vit": dict(
@@ -59,7 +60,7 @@ def make_optimizer(model, kind, lr=1e-3):
     named = list(model.named_parameters())
     groups = [{"params": [p for n, p in named if gain_or_bias(n, p)], "weight_decay": 0.0},
               {"params": [p for n, p in named if not gain_or_bias(n, p)], "weight_decay": 0.2}]
-    fused = {"fused": True} if kind == "fused" else {}
+    fused = {"fused": True} if kind != "default" else {}
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, **fused)
 
 
@@ -68,10 +69,15 @@ def main():
     torch.set_num_threads(int(threads))
     torch.manual_seed(1)
     batches = read_batches(path, int(batch))
+    before = status_mib("VmRSS:")
     model = CLIP(**MODELS[name], quick_gelu=True)
     model.train()
     loss_of = ClipLoss(cache_labels=True)
-    optimizer = make_optimizer(model, sys.argv[5] if len(sys.argv) > 5 else "default")
+    kind = sys.argv[5] if len(sys.argv) > 5 else "default"
+    optimizer = make_optimizer(model, kind)
+    # Weights, gradients and two moments, fp32: what is resident beyond them is activations.
+    base = before + 16 * sum(p.numel() for p in model.parameters()) / 2**20
+    forward = torch.compile(model) if kind == "compiled" else model
     update = 0
 
     def work(steps):
@@ -79,7 +85,7 @@ def main():
         for _ in range(steps):
             images, texts = batches[update % len(batches)]
             optimizer.zero_grad()
-            loss = loss_of(*model(images, texts))
+            loss = loss_of(*forward(images, texts))
             loss.backward()
             optimizer.step()
             with torch.no_grad():
@@ -87,7 +93,7 @@ def main():
             update += 1
         return loss.item()
 
-    serve(work)
+    serve(work, base_mib=base)
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ TEST_F(LoadTest, NamesTheMistake) {
       {"[data]\ntrain=[\"a\"]\n[train]\nsteps=1\nlr = -1\n", {"E-CONFIG-RANGE", "c.toml:5"}},
       {good + "loss = \"clop\"\n", {"E-CONFIG-CHOICE", "did you mean 'clip'?"}},
       {good + "precision = \"int4\"\n", {"E-CONFIG-CHOICE", "int4", "bf16"}},
+      {good + "recompute = [\"text\", \"vitt\"]\n", {"E-CONFIG-CHOICE", "did you mean 'vit'?"}},
       {good + "epochs = 3\n", {"E-CONFIG-LENGTH", "both"}},
       {good + "[[phase]]\nepochs = 1\n", {"E-CONFIG-LENGTH", "[[phase]]"}},
       {"[data]\ntrain=[\"a\"]\n[[phase]]\nlr = 1.0\n",

@@ -261,7 +261,7 @@ TEST(Clip, ThePlanIsKnownBeforehand) {
   BoundModel m(Make(FindModel("tiny-rn")), at::kFloat);
   const PlanFor what{true, {.text = true, .resnet = true}};
   m.model->Plan(6, 100, what);
-  EXPECT_EQ(m.model->arena_bytes(), 4 * PlannedElements(FindModel("tiny-rn"), 6, 100, what));
+  EXPECT_EQ(m.model->arena_bytes(), PlannedBytes(FindModel("tiny-rn"), 6, 100, what));
 }
 
 // Groups are reported once each, last first, after their gradients are final.

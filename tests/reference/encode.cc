@@ -1,7 +1,8 @@
 // Runs a model on raw files, for model_test.py.
 //   encode MODEL ACTIVATION            prints "name dim dim ..." for each parameter, in order
-//   encode MODEL ACTIVATION DIR        reads weights.f32 buffers.f32 images.u8 ids.i32 offsets.i32
-//   d_image.f32
+//   encode MODEL ACTIVATION init       prints "name sum squares lowest highest" of each as
+//   initialised encode MODEL ACTIVATION DIR        reads weights.f32 buffers.f32 images.u8 ids.i32
+//   offsets.i32 d_image.f32
 //                                      d_text.f32; writes image.f32 text.f32 grads.f32, and
 //                                      eval.f32 (images without training), running.f32 (after)
 // With a last argument "double" it computes in fp64; files stay fp32.
@@ -11,6 +12,7 @@
 #include <iostream>
 
 #include "common/error.h"
+#include "common/strings.h"
 #include "model/clip.h"
 
 namespace contrail::model {
@@ -78,22 +80,57 @@ void Encode(ClipModel& model, const std::string& dir, at::ScalarType type) {
   Write(dir + "/running.f32", buffers);
 }
 
-int Main(int argc, char** argv) {
-  ModelSpec spec = FindModel(argv[1]);
-  spec.activation = argv[2];
-  const auto model = ClipModel::Create(spec);
-  if (argc >= 4) {
-    Encode(*model, argv[3], argc == 5 ? at::kDouble : at::kFloat);
-    return 0;
+// "RN50~1,1,1,1~2~96": RN50 with one block a stage, two text layers, for 96 x 96 pixels.
+ModelSpec Named(const std::string& text) {
+  const std::vector<std::string> parts = Split(text, '~');
+  ModelSpec spec = FindModel(parts[0]);
+  if (parts.size() < 4) return spec;
+  std::vector<int64_t> layers;
+  for (const std::string& part : Split(parts[1], ',')) layers.push_back(std::stol(part));
+  if (spec.resnet.layers.empty()) {
+    spec.vit.layers = layers[0];
+  } else {
+    spec.resnet.layers = layers;
   }
-  for (const ParamSpec& param : model->params()) {
+  spec.text.layers = std::stol(parts[2]);
+  spec.resolution = std::stol(parts[3]);
+  return spec;
+}
+
+void Describe(const ClipModel& model) {
+  for (const ParamSpec& param : model.params()) {
     std::cout << param.name;
     for (const int64_t size : param.shape) std::cout << ' ' << size;
     std::cout << '\n';
   }
   std::cout << "buffers";
-  for (const BufferSpec& buffer : model->buffers()) std::cout << ' ' << buffer.name;
+  for (const BufferSpec& buffer : model.buffers()) std::cout << ' ' << buffer.name;
   std::cout << '\n';
+}
+
+// Of each parameter as a run would begin: its sum and its sum of squares.
+void DescribeInit(const ClipModel& model) {
+  for (const ParamSpec& param : model.params()) {
+    at::Tensor value = at::empty({NumElements(param)});
+    InitParam(param, /*seed=*/1, value);
+    const at::Tensor wide = value.to(at::kDouble);
+    std::printf("%s %.17g %.17g %.9g %.9g\n", param.name.c_str(), wide.sum().item<double>(),
+                wide.square().sum().item<double>(), value.min().item<double>(),
+                value.max().item<double>());
+  }
+}
+
+int Main(int argc, char** argv) {
+  ModelSpec spec = Named(argv[1]);
+  spec.activation = argv[2];
+  const auto model = ClipModel::Create(spec);
+  if (argc == 3) {
+    Describe(*model);
+  } else if (std::string(argv[3]) == "init") {
+    DescribeInit(*model);
+  } else {
+    Encode(*model, argv[3], argc == 5 ? at::kDouble : at::kFloat);
+  }
   return 0;
 }
 
@@ -102,7 +139,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 3 || argc > 5) {
-    std::fputs("encode MODEL ACTIVATION [DIR [double]]\n", stderr);
+    std::fputs("encode MODEL ACTIVATION [init | DIR [double]]\n", stderr);
     return contrail::kExitUser;
   }
   try {
