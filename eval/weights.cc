@@ -1,6 +1,8 @@
 #include "eval/weights.h"
 
 #include "common/error.h"
+#include "model/positions.h"
+#include "model/registry.h"
 
 namespace contrail::eval {
 namespace {
@@ -28,6 +30,27 @@ std::string FirstDifference(const ckpt::Layout& has, const ckpt::Layout& wants) 
   return "";
 }
 
+[[noreturn]] void Fail(const ckpt::StepReader& step, const std::string& what) {
+  throw UserError("E-CKPT-MODEL", step.dir(), "is a checkpoint of another model: " + what,
+                  "set model.name and model.activation as it was trained, or choose another "
+                  "checkpoint");
+}
+
+void CheckTensors(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                  const ckpt::Layout& held, const ckpt::Layout& wanted) {
+  if (step.state().activation != spec.activation) {
+    Fail(step, "it was trained with " + step.state().activation + ", asked for " + spec.activation);
+  }
+  const std::string difference = FirstDifference(held, wanted);
+  if (!difference.empty()) Fail(step, difference);
+}
+
+// Whether `held` becomes `wanted` by a change of resolution.
+bool IsResampled(const ckpt::TensorInfo& held, const ckpt::TensorInfo& wanted) {
+  return held.name == wanted.name && model::IsImagePositions(held.name) && held.shape.size() == 2 &&
+         held.shape[0] != wanted.shape[0] && held.shape[1] == wanted.shape[1];
+}
+
 }  // namespace
 
 ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params) {
@@ -47,18 +70,50 @@ std::string LossOf(const ckpt::Layout& layout) {
 
 void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
                 const ckpt::Layout& layout) {
-  const ckpt::RunState& state = step.state();
-  const auto fail = [&](const std::string& what) {
-    throw UserError("E-CKPT-MODEL", step.dir(), "is a checkpoint of another model: " + what,
-                    "set model.name and model.activation as it was trained, or choose another "
-                    "checkpoint");
-  };
-  if (state.model != spec.name) fail("it holds " + state.model + ", asked for " + spec.name);
-  if (state.activation != spec.activation) {
-    fail("it was trained with " + state.activation + ", asked for " + spec.activation);
+  if (step.state().model != spec.name) {
+    Fail(step, "it holds " + step.state().model + ", asked for " + spec.name);
   }
-  const std::string difference = FirstDifference(step.layout(), layout);
-  if (!difference.empty()) fail(difference);
+  CheckTensors(step, spec, step.layout(), layout);
+}
+
+void CheckModelUpToResolution(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                              const ckpt::Layout& layout) {
+  if (step.state().model != spec.name) {
+    model::ModelSpec held = model::FindModel(step.state().model);
+    held.activation = spec.activation;  // compared below
+    if (!model::SameUpToResolution(held, spec)) {
+      Fail(step, "it holds " + held.name + ", asked for " + spec.name);
+    }
+  }
+  ckpt::Layout held = step.layout();
+  for (size_t i = 0; i < std::min(held.tensors.size(), layout.tensors.size()); ++i) {
+    if (IsResampled(held.tensors[i], layout.tensors[i])) {
+      held.tensors[i].shape = layout.tensors[i].shape;
+    }
+  }
+  CheckTensors(step, spec, held, layout);
+}
+
+void ReadResampled(const ckpt::StepReader& step, const ckpt::Layout& layout, ckpt::Range range,
+                   float* out) {
+  const auto& held = step.layout().tensors;
+  for (size_t i = 0; i < layout.tensors.size(); ++i) {
+    const ckpt::TensorInfo& tensor = layout.tensors[i];
+    const uint64_t begin = std::max(range.begin, tensor.begin);
+    const uint64_t end = std::min(range.end, tensor.begin + tensor.num_elements);
+    if (begin >= end) continue;
+    const uint64_t first = begin - tensor.begin, count = end - begin;
+    if (held[i].shape == tensor.shape) {
+      step.Read(0, {held[i].begin + first, held[i].begin + first + count}, out);
+    } else {
+      at::Tensor positions = at::empty(held[i].shape, at::kFloat);
+      step.Read(0, {held[i].begin, held[i].begin + held[i].num_elements},
+                positions.mutable_data_ptr<float>());
+      positions = model::ResamplePositions(positions, tensor.shape[0]);
+      std::copy_n(positions.const_data_ptr<float>() + first, count, out);
+    }
+    out += count;
+  }
 }
 
 at::Tensor ReadWeights(const ckpt::StepReader& step) {

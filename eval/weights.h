@@ -21,6 +21,15 @@ std::string LossOf(const ckpt::Layout& layout);
 // than `spec`/`layout`; names the first tensors that differ.
 void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
                 const ckpt::Layout& layout);
+// The same, but the step's model may have another resolution, and another name if that is all they
+// differ in (ViT-L/14 and ViT-L/14@336).
+void CheckModelUpToResolution(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                              const ckpt::Layout& layout);
+
+// Elements [range.begin, range.end) of `layout`'s weights from a step that passed
+// CheckModelUpToResolution; positions of images are resampled where their number differs.
+void ReadResampled(const ckpt::StepReader& step, const ckpt::Layout& layout, ckpt::Range range,
+                   float* out);
 
 // All weights of the step, fp32 [layout.num_elements].
 at::Tensor ReadWeights(const ckpt::StepReader& step);

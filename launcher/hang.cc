@@ -99,7 +99,6 @@ std::vector<RankView> HangDetector::Silent(const std::vector<RankView>& ranks, d
   last_look_ = now;
   std::vector<RankView> watched;
   bool silent = false;
-  bool any_steps = false;
   quiet_.clear();
   for (const RankView& view : ranks) {
     if (!Watched(view)) continue;
@@ -117,22 +116,27 @@ std::vector<RankView> HangDetector::Silent(const std::vector<RankView>& ranks, d
         seen.stepping = true;
         seen.stepped = view.time;
       }
+      // A phase of another resolution begins after a save, and its steps take another time.
+      if (!first && seen.view.phase == Phase::kTraining && view.phase != Phase::kTraining) {
+        seen.stepping = false;
+        steps_.clear();
+      }
       seen.view = view;
       seen.changed = now;
     }
-    any_steps = any_steps || seen.stepping;
+    any_steps_ = any_steps_ || seen.stepping;
     const double limit =
         view.phase == Phase::kTraining && seen.stepping ? StepLimit() : limits_.start_seconds;
     if (now - seen.changed > limit) silent = true;
     if (now - seen.changed > StepLimit()) quiet_.push_back(view);
   }
   // Start-up counts from the spawn, whatever the words do meanwhile.
-  if (!any_steps && now - start_ > limits_.start_seconds && !watched.empty()) silent = true;
+  if (!any_steps_ && now - start_ > limits_.start_seconds && !watched.empty()) silent = true;
   if (!silent) return {};
   // The whole job waits for the culprit; whoever still makes progress is none.
   std::vector<RankView> still;
   for (const RankView& view : watched) {
-    if (!any_steps || now - seen_[view.rank].changed > 0.5 * StepLimit()) still.push_back(view);
+    if (!any_steps_ || now - seen_[view.rank].changed > 0.5 * StepLimit()) still.push_back(view);
   }
   return still;
 }

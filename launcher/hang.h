@@ -69,7 +69,7 @@ class HangDetector {
     RankView view;
     double changed = 0;     // when a look found it changed
     double stepped = 0;     // time of the last new step
-    bool stepping = false;  // a step was finished in this attempt
+    bool stepping = false;  // a step was finished since training began or went on
   };
   // Updates seen_ and quiet_; the ranks that are silent too long.
   std::vector<RankView> Silent(const std::vector<RankView>& ranks, double now);
@@ -79,6 +79,7 @@ class HangDetector {
   const Limits limits_;
   double start_;
   double last_look_;
+  bool any_steps_ = false;  // a step was finished in this attempt
   std::map<int, Seen> seen_;
   std::vector<RankView> quiet_;  // in start or saving, for longer than a step may be silent
   std::deque<double> steps_;     // durations of the last steps

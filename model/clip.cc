@@ -14,13 +14,6 @@ std::unique_ptr<ImageTower> MakeImageTower(const ModelSpec& spec, bool prune) {
   return std::make_unique<ResnetTower>(spec);
 }
 
-// Pixels to a side of what the image tower ends with: a patch, or a ResNet's total stride.
-int64_t Cell(const ModelSpec& spec) { return spec.resnet.layers.empty() ? spec.vit.patch : 32; }
-
-const char* Cells(const ModelSpec& spec) {
-  return spec.resnet.layers.empty() ? ", the patch size" : ", a ResNet's total stride";
-}
-
 }  // namespace
 
 std::unique_ptr<ClipModel> ClipModel::Create(const ModelSpec& spec) {
@@ -38,10 +31,10 @@ ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options opti
                     "no activation is called '" + spec.activation + "'",
                     "use one of: quick_gelu, gelu");
   }
-  if (spec.resolution <= 0 || spec.resolution % Cell(spec) != 0) {
+  if (spec.resolution <= 0 || spec.resolution % PixelsToACell(spec) != 0) {
     throw UserError("E-MODEL-RESOLUTION", spec.name,
                     "resolution " + std::to_string(spec.resolution) + " is not a multiple of " +
-                        std::to_string(Cell(spec)) + Cells(spec),
+                        std::to_string(PixelsToACell(spec)) + ", " + CellName(spec),
                     "choose a multiple");
   }
   ParamList list;

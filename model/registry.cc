@@ -75,6 +75,20 @@ const std::vector<ModelSpec>& Registry() {
   return registry;
 }
 
+int64_t PixelsToACell(const ModelSpec& spec) {
+  return spec.resnet.layers.empty() ? spec.vit.patch : 32;
+}
+
+const char* CellName(const ModelSpec& spec) {
+  return spec.resnet.layers.empty() ? "the patch size" : "a ResNet's total stride";
+}
+
+bool SameUpToResolution(const ModelSpec& a, const ModelSpec& b) {
+  return a.embed_dim == b.embed_dim && a.resnet.width == b.resnet.width &&
+         a.resnet.layers == b.resnet.layers && (!a.resnet.layers.empty() || a.vit == b.vit) &&
+         a.text == b.text && a.activation == b.activation;
+}
+
 const ModelSpec& FindModel(const std::string& name) {
   std::vector<std::string> names;
   for (const ModelSpec& spec : Registry()) {

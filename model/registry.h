@@ -12,6 +12,7 @@ struct VitSpec {
   int64_t width = 768;
   int64_t layers = 12;
   int64_t heads = 12;
+  bool operator==(const VitSpec&) const = default;
 };
 
 // Where it has layers, the image tower is a ModifiedResNet (attention heads of 64).
@@ -27,6 +28,7 @@ struct TextSpec {
   int64_t heads = 8;
   int64_t context = 77;
   int64_t vocab = 49408;
+  bool operator==(const TextSpec&) const = default;
 };
 
 struct ModelSpec {
@@ -43,6 +45,15 @@ struct ModelSpec {
 };
 
 const std::vector<ModelSpec>& Registry();
+
+// Pixels to a side of what the image tower attends to at its end: a patch, or a ResNet's stride of
+// 32. A model's resolution is a multiple of it.
+int64_t PixelsToACell(const ModelSpec& spec);
+const char* CellName(const ModelSpec& spec);  // "the patch size" | "a ResNet's total stride"
+
+// Whether the two have the same parameters and function up to the resolution: ViT-L/14 and
+// ViT-L/14@336 do.
+bool SameUpToResolution(const ModelSpec& a, const ModelSpec& b);
 
 // Throws UserError E-MODEL-NAME with the nearest names.
 const ModelSpec& FindModel(const std::string& name);

@@ -75,6 +75,37 @@ void ReadOwn(const ckpt::StepReader& step, FlatParams& flat) {
   }
 }
 
+// Reads own slices of the weights alone, at flat's resolution; moments become zero.
+void ReadOwnResampled(const ckpt::StepReader& step, FlatParams& flat) {
+  std::vector<float> own(flat.own_elements(), 0);
+  for (int kind = 1; kind < ckpt::kNumKinds; ++kind) flat.ImportOwn(kind, own.data());
+  float* out = own.data();
+  for (const ckpt::Range& range : flat.RangesOf(flat.rank())) {
+    eval::ReadResampled(step, flat.layout(), range, out);
+    out += range.end - range.begin;
+  }
+  flat.ImportOwn(0, own.data());
+}
+
+// Whether the model to go on with has another resolution than the step: only where a phase begins.
+bool ChangesResolution(const ckpt::StepReader& step, const model::ModelSpec& spec,
+                       const PhasePlan& plan) {
+  const ckpt::RunState& state = step.state();
+  if (state.resolution == spec.resolution) return false;
+  if (plan.BeginsPhase(state.step)) return true;
+  throw UserError("E-PHASE-RESOLUTION", step.dir(),
+                  "was trained at resolution " + std::to_string(state.resolution) +
+                      ", the config's phase trains at " + std::to_string(spec.resolution),
+                  "a run changes its resolution where a phase begins; start a new run with "
+                  "model.init = \"" +
+                      step.dir() + "\"");
+}
+
+void LogResampling(int64_t from, int64_t to, const char* moments) {
+  LogInfo("resolution " + std::to_string(from) + " -> " + std::to_string(to) +
+          ": position embedding resampled (bicubic, antialiased)" + moments);
+}
+
 // The root's list of committed steps, newest first, on every rank.
 std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
                                           const std::string& checkpoints_dir,
@@ -99,8 +130,8 @@ std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
 
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
-                              const model::ModelSpec& spec, const std::string& data_fingerprint,
-                              FlatParams& flat, RunningStatistics& statistics) {
+                              const PhasePlan& plan, const std::string& data_fingerprint,
+                              const std::function<Target(uint64_t step)>& target) {
   const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
   if (steps.empty() && from) {
     throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
@@ -110,13 +141,21 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
   }
   for (const ckpt::StepEntry& entry : steps) {
     std::optional<Resumed> resumed;
+    const Target to = target(entry.step);
+    bool resampled = false;
     try {
       Together(comm, [&] {
         const auto step = ckpt::StepReader::Open(fs, entry.dir);
-        eval::CheckModel(*step, spec, flat.layout());
         CheckState(*step, config, data_fingerprint);
-        ReadOwn(*step, flat);
-        statistics.Import(eval::ReadBuffers(*step, statistics.specs()));
+        resampled = ChangesResolution(*step, to.spec, plan);
+        if (resampled) {
+          eval::CheckModelUpToResolution(*step, to.spec, to.flat.layout());
+          ReadOwnResampled(*step, to.flat);
+        } else {
+          eval::CheckModel(*step, to.spec, to.flat.layout());
+          ReadOwn(*step, to.flat);
+        }
+        to.statistics.Import(eval::ReadBuffers(*step, to.statistics.specs()));
         resumed = Resumed{step->state(), step->lineage(), step->dir()};
       });
     } catch (const AgreedError& error) {
@@ -126,8 +165,13 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
       }
       continue;
     }
-    if (comm.rank() == 0) ReportChanges(resumed->state, config);
-    GatherWeights(comm, flat);
+    if (comm.rank() == 0) {
+      ReportChanges(resumed->state, config);
+      if (resampled) {
+        LogResampling(resumed->state.resolution, to.spec.resolution, ", fresh optimizer moments");
+      }
+    }
+    GatherWeights(comm, to.flat);
     return resumed;
   }
   if (steps.empty()) return std::nullopt;
@@ -138,9 +182,9 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
                     comm.rank() == 0);
 }
 
-void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::ModelSpec& spec,
-                const std::vector<model::ParamSpec>& params, FlatParams& flat,
-                RunningStatistics& statistics) {
+void Initialise(FileSystem& fs, Comm& comm, const Config& config,
+                const std::vector<model::ParamSpec>& params, const Target& target) {
+  FlatParams& flat = target.flat;
   const auto seed = static_cast<uint64_t>(config.run.seed);
   if (config.model.init == "random") {
     for (size_t i = 0; i < params.size(); ++i) {
@@ -150,18 +194,17 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::M
     }
     return;
   }
+  int64_t resolution = 0;
   Together(comm, [&] {
     const auto step = ckpt::StepReader::Open(fs, config.model.init);
-    eval::CheckModel(*step, spec, flat.layout());
-    std::vector<float> own(flat.own_elements());
-    float* out = own.data();
-    for (const ckpt::Range& range : flat.RangesOf(flat.rank())) {
-      step->Read(0, range, out);
-      out += range.end - range.begin;
-    }
-    flat.ImportOwn(0, own.data());
-    statistics.Import(eval::ReadBuffers(*step, statistics.specs()));
+    eval::CheckModelUpToResolution(*step, target.spec, flat.layout());
+    ReadOwnResampled(*step, flat);
+    target.statistics.Import(eval::ReadBuffers(*step, target.statistics.specs()));
+    resolution = step->state().resolution;
   });
+  if (comm.rank() == 0 && resolution != target.spec.resolution) {
+    LogResampling(resolution, target.spec.resolution, "");
+  }
   GatherWeights(comm, flat);
 }
 

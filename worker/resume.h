@@ -2,6 +2,7 @@
 // Going on from a committed step, at any number of ranks.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "model/registry.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
+#include "worker/phases.h"
 #include "worker/statistics.h"
 
 namespace contrail::worker {
@@ -21,23 +23,35 @@ struct Resumed {
   std::string dir;
 };
 
+// The model that trains a step: built for the resolution of the step's phase.
+struct Target {
+  const model::ModelSpec& spec;
+  FlatParams& flat;
+  RunningStatistics& statistics;
+};
+
 // Collective. Finds the newest step that every rank can read (the root proposes, each rank reads
 // its own slices and checks their checksums), fills own weights and moments and the running
 // statistics, and gathers the weights. A corrupt step is reported and the one before it used.
 // Nothing committed: nullopt.
+//
+// `target` is asked for the model that goes on from a step (on every rank; no collective). Where a
+// phase of another resolution begins with that step, weights are carried over exactly, positions of
+// images resampled, and the moments start from zero. Elsewhere another resolution than the step's
+// is an error (E-PHASE-RESOLUTION).
 //
 // `from`: exactly this step or an error. Throws AgreedError: E-CKPT-MISSING, E-CKPT-MODEL,
 // E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and nobody
 // asked for that with --set data.train).
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
-                              const model::ModelSpec& spec, const std::string& data_fingerprint,
-                              FlatParams& flat, RunningStatistics& statistics);
+                              const PhasePlan& plan, const std::string& data_fingerprint,
+                              const std::function<Target(uint64_t step)>& target);
 
-// Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init.
-void Initialise(FileSystem& fs, Comm& comm, const Config& config, const model::ModelSpec& spec,
-                const std::vector<model::ParamSpec>& params, FlatParams& flat,
-                RunningStatistics& statistics);
+// Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
+// whatever resolution it is.
+void Initialise(FileSystem& fs, Comm& comm, const Config& config,
+                const std::vector<model::ParamSpec>& params, const Target& target);
 
 // All-gathers every bucket's weights from the ranks' own slices.
 void GatherWeights(Comm& comm, FlatParams& flat);

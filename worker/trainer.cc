@@ -12,6 +12,7 @@ namespace contrail::worker {
 Outcome Trainer::Run() {
   progress_.Enter(monitor::Phase::kTraining);
   while (done_ < plan_->total_steps()) {
+    if (plan_->ResolutionAt(done_) != spec_.resolution) ChangeResolution();
     Stopwatch watch;
     monitor::StepTimes times;
     const data::Batch batch = loader_->Next();
@@ -35,7 +36,7 @@ Outcome Trainer::Run() {
 
     const double lr = plan_->LearningRate(done_);
     const double scale = step_->logit_scale();  // as the loss was computed with
-    step_->Update(done_ + 1, lr, verdict.grad_norm, times);
+    step_->Update(plan_->UpdatesBefore(done_) + 1, lr, verdict.grad_norm, times);
     ++done_;
     loss_ = loss.loss;
     times.checkpoint_stall =
@@ -45,12 +46,17 @@ Outcome Trainer::Run() {
     Report(verdict, lr, scale);
     if (verdict.stop) break;
   }
+  CommitThisStep();
+  return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;
+}
+
+// Collective. Waits until the last step is committed, and its telemetry durable before it.
+void Trainer::CommitThisStep() {
   progress_.Enter(monitor::Phase::kSaving);
   step_->WaitForWeights();
   reporter_->Late(lateness_.Exchange());
   reporter_->Times(Exchange(comm_, {.times = times_}).times);
   saver_->Finish(State(), [this] { return TakeSnapshot(); });
-  return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;
 }
 
 ckpt::RunState Trainer::State() const {

@@ -36,12 +36,15 @@ class Trainer {
 
  private:
   void CheckStart();
-  void Restore();
+  void BuildModel(int64_t resolution);
+  void Restore(std::optional<uint64_t> from, bool fresh);
+  void ChangeResolution();
   void MakeSharedRunDir();
   void MakeStep();
   void MakeSaver();
   void StartLoader();
   void StartReporter();
+  void CommitThisStep();
   ckpt::RunState State() const;
   ckpt::Snapshot TakeSnapshot() const;
   void CheckFinite(const char* what, double value) const;

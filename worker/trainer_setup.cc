@@ -14,7 +14,7 @@ namespace contrail::worker {
 Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
     : comm_(comm), progress_(progress), launch_(launch), config_(launch_.config), lateness_(comm) {
   CheckStart();
-  Restore();
+  Restore(launch_.from, launch_.fresh);
   MakeSharedRunDir();
   MakeStep();
   MakeSaver();
@@ -41,9 +41,7 @@ void Trainer::CheckStart() {
                             static_cast<uint64_t>(config_.train.global_batch_size)));
     data_fingerprint_ = dataset_->Fingerprint();
     tokenizer_ = data::Tokenizer::Load(config_.data.tokenizer);
-    model_ = model::ClipModel::Create(spec_);
-    flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
-    statistics_ = std::make_unique<RunningStatistics>(model_->buffers());
+    BuildModel(plan_->ResolutionAt(0));
   });
   CheckSameEverywhere(comm_, TrainingFingerprint(config_), data_fingerprint_);
   WarnIfOneCore(comm_);
@@ -51,13 +49,27 @@ void Trainer::CheckStart() {
   progress_.SetTotalSteps(plan_->total_steps());
 }
 
-// Weights and moments: from the newest usable step, else from model.init.
-void Trainer::Restore() {
+// Weights, moments and statistics for images of this resolution, not filled yet.
+void Trainer::BuildModel(int64_t resolution) {
+  if (model_ && spec_.resolution == resolution) return;
+  spec_.resolution = resolution;
+  model_.reset();  // the old ones go first: memory may not hold both
+  flat_.reset();
+  model_ = model::ClipModel::Create(spec_);
+  flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
+  statistics_ = std::make_unique<RunningStatistics>(model_->buffers());
+}
+
+// Weights and moments: from the newest usable step, or exactly `from`, else from model.init.
+void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   FileSystem& fs = PosixFileSystem();
   std::optional<Resumed> resumed;
-  if (!launch_.fresh) {
-    resumed = Resume(fs, comm_, launch_.run.Checkpoints(), launch_.from, config_, spec_,
-                     data_fingerprint_, *flat_, *statistics_);
+  if (!fresh) {
+    resumed = Resume(fs, comm_, launch_.run.Checkpoints(), from, config_, *plan_, data_fingerprint_,
+                     [this](uint64_t step) {
+                       BuildModel(plan_->ResolutionAt(step));
+                       return Target{spec_, *flat_, *statistics_};
+                     });
   }
   if (resumed) {
     done_ = resumed->state.step;
@@ -65,11 +77,25 @@ void Trainer::Restore() {
     loss_ = resumed->state.loss;
     state_.parent = resumed->lineage;
   } else {
-    Initialise(fs, comm_, config_, spec_, model_->params(), *flat_, *statistics_);
+    BuildModel(plan_->ResolutionAt(0));
+    Initialise(fs, comm_, config_, model_->params(), {spec_, *flat_, *statistics_});
   }
   model::BoundParams bound = flat_->views();
   bound.buffers = statistics_->views();
   model_->Bind(std::move(bound));
+}
+
+// The next phase has another resolution. The step before it is committed and read back as a resume
+// would read it, so a run that is killed here or later goes on with the same bits.
+void Trainer::ChangeResolution() {
+  CommitThisStep();
+  loader_.reset();
+  step_.reset();
+  Restore(done_, /*fresh=*/false);
+  MakeStep();
+  MakeSaver();
+  StartLoader();
+  progress_.Enter(monitor::Phase::kTraining);
 }
 
 // A fresh run whose directory turns out not to be shared leaves nothing behind.

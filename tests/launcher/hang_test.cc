@@ -162,6 +162,20 @@ TEST(HangDetector, SavingAtTheEndHasTheLongLimit) {
   EXPECT_TRUE(job.Pass(10));
 }
 
+TEST(HangDetector, AfterAChangeOfResolutionStepsAreMeasuredAnew) {
+  Job job({.hang_seconds = 2, .start_seconds = 60});
+  job.Begin();
+  for (int i = 0; i < 20; ++i) ASSERT_FALSE(job.Step(0.2));
+  for (RankView& rank : job.ranks) rank.phase = Phase::kSaving;
+  EXPECT_FALSE(job.Pass(10));
+  job.Begin();
+  EXPECT_FALSE(job.Step(9));  // the first one of the new kind has the long limit
+  EXPECT_NEAR(job.detector.MedianStep(), 0, 1e-9);
+  EXPECT_FALSE(job.Step(1.5));
+  EXPECT_NEAR(job.detector.MedianStep(), 1.5, 1e-6);
+  EXPECT_TRUE(job.Pass(9));  // five of them
+}
+
 TEST(HangDetector, FinishedRanksAreNotWatched) {
   Job job({.hang_seconds = 5, .start_seconds = 60});
   job.Begin();

@@ -59,15 +59,16 @@ TEST_F(StartTest, NamesThatAreNotThere) {
   ExpectRefused(2, {"--sett", "a=b"}, "E-CLI-OPTION");
 }
 
-TEST_F(StartTest, APhaseOfAnotherResolution) {
+TEST_F(StartTest, APhaseOfAResolutionThatTheModelCannotHave) {
   const std::string config = *dir_ / "phases.toml";
   std::ofstream(config) << "[model]\nname = \"tiny-vit\"\n[data]\n"
                            "train = [\"data/pairs-000000.tar\"]\n"
                            "[train]\nglobal_batch_size = 64\n"
-                           "[[phase]]\nsteps = 2\n[[phase]]\nsteps = 2\nresolution = 56\n";
+                           "[[phase]]\nsteps = 2\n[[phase]]\nsteps = 2\nresolution = 57\n";
   const Ended ended = RunJob(2, {"train", config, "--run", *dir_ / "phases"});
   EXPECT_EQ(ended.code, 2);
   EXPECT_THAT(ended.output, HasSubstr("E-PHASE-RESOLUTION"));
+  EXPECT_THAT(ended.output, HasSubstr("set 56 or 63"));
   EXPECT_FALSE(std::filesystem::exists(*dir_ / "phases"));
 }
 

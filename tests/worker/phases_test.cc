@@ -1,12 +1,18 @@
 #include "worker/phases.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
 
 #include "common/error.h"
+#include "configs/load.h"
+#include "worker/micro_batch.h"
 #include "worker/resume.h"
 
 namespace contrail::worker {
 namespace {
+
+using testing::HasSubstr;
 
 model::ModelSpec Tiny() { return model::FindModel("tiny-vit"); }
 
@@ -38,10 +44,65 @@ TEST(PhasePlanTest, EachPhaseHasItsOwnWarmUpAndCosine) {
   EXPECT_DOUBLE_EQ(plan.LearningRate(11), 0.5);
 }
 
-TEST(PhasePlanTest, AnotherResolutionIsRefused) {
+std::string Refused(const model::ModelSpec& spec, int64_t resolution) {
   Config config;
-  config.phase = {{.steps = 10, .resolution = 336}};
-  EXPECT_THROW(PhasePlan(config, Tiny(), 20), Error);
+  config.file = "a.toml";
+  config.phase = {{.steps = 10}, {.steps = 10, .resolution = resolution}};
+  try {
+    PhasePlan(config, spec, 20);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.id(), "E-PHASE-RESOLUTION");
+    return error.what();
+  }
+  return "";
+}
+
+TEST(PhasePlanTest, ResolutionsThatAModelCannotHaveAreRefused) {
+  EXPECT_EQ(Refused(Tiny(), 42), "");
+  EXPECT_THAT(Refused(Tiny(), 30), HasSubstr("a.toml: [[phase]] 2: resolution 30 is not"));
+  EXPECT_THAT(Refused(Tiny(), 30), HasSubstr("multiple of 7, the patch size"));
+  EXPECT_THAT(Refused(Tiny(), 30), HasSubstr("set 28 or 35"));
+  EXPECT_THAT(Refused(Tiny(), 5), HasSubstr("set 7"));
+  EXPECT_EQ(Refused(model::FindModel("RN50"), 256), "");
+  EXPECT_THAT(Refused(model::FindModel("RN50"), 336 + 8), HasSubstr("set 320 or 352"));
+}
+
+TEST(PhasePlanTest, MomentsBeginWithEachResolution) {
+  Config config;
+  config.phase = {{.steps = 10}, {.steps = 5}, {.steps = 5, .resolution = 56}, {.steps = 5}};
+  const PhasePlan plan(config, Tiny(), 20);
+  EXPECT_EQ(plan.ResolutionAt(14), 28);
+  EXPECT_EQ(plan.ResolutionAt(15), 56);
+  EXPECT_EQ(plan.ResolutionAt(20), 28);
+  EXPECT_EQ(plan.UpdatesBefore(0), 0u);
+  EXPECT_EQ(plan.UpdatesBefore(12), 12u);  // the second phase goes on with the first one's
+  EXPECT_EQ(plan.UpdatesBefore(15), 0u);
+  EXPECT_EQ(plan.UpdatesBefore(19), 4u);
+  EXPECT_EQ(plan.UpdatesBefore(21), 1u);
+  EXPECT_TRUE(plan.BeginsPhase(15));
+  EXPECT_FALSE(plan.BeginsPhase(16));
+  EXPECT_FALSE(plan.BeginsPhase(25));  // the end of the run
+}
+
+TEST(PresetsTest, LoadAndFitTheirModels) {
+  const std::string dir = std::string(CONTRAIL_SOURCE_DIR) + "/configs/presets/";
+  int presets = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    if (entry.path().extension() != ".toml") continue;
+    ++presets;
+    const Config config = LoadConfig(entry.path(), {});
+    model::ModelSpec spec = model::FindModel(config.model.name);
+    spec.resnet.bn_group_size = config.model.bn_group_size;
+    EXPECT_NO_THROW(PhasePlan(config, spec, 100)) << entry.path();
+    EXPECT_NO_THROW(CheckMicroBatch(config, spec, static_cast<int>(config.launcher.ranks)))
+        << entry.path();
+  }
+  EXPECT_GE(presets, 4);
+  const Config fixres = LoadConfig(dir + "vit-l14-336.toml", {});
+  const PhasePlan plan(fixres, model::FindModel(fixres.model.name), 100);
+  EXPECT_EQ(plan.ResolutionAt(3199), 224);
+  EXPECT_EQ(plan.ResolutionAt(3200), 336);
+  EXPECT_DOUBLE_EQ(plan.LearningRate(3200), 2e-5);
 }
 
 TEST(TrainingChangesTest, NamesKeysThatTrainAndOnlyThose) {
