@@ -27,16 +27,18 @@ std::vector<float> PartOf(const std::vector<float>& ours, const std::vector<File
 
 }  // namespace
 
-std::string OutTensor::Encode() const {
-  const std::vector<float> numbers = values();
-  CONTRAIL_ASSERT(numbers.size() * ElementSize(type) == bytes());
-  std::string text(bytes(), '\0');
-  if (!FromFloat32(type, numbers.data(), numbers.size(), text.data())) {
+EncodedTensor OutTensor::Encode() const {
+  EncodedTensor encoded{values(), {}};
+  CONTRAIL_ASSERT(encoded.numbers.size() * ElementSize(type) == bytes());
+  if (type == ElementType::kFloat32) return encoded;
+  encoded.text.resize(bytes());
+  if (!FromFloat32(type, encoded.numbers.data(), encoded.numbers.size(), encoded.text.data())) {
     throw UserError("E-EXPORT-RANGE", name,
                     "holds a value beyond the range of " + ElementName(type),
                     "export to open_clip, which keeps fp32");
   }
-  return text;
+  encoded.numbers = {};
+  return encoded;
 }
 
 std::vector<OutTensor> OutTensors(ModelWeights& weights, Naming naming) {
@@ -51,7 +53,8 @@ std::vector<OutTensor> OutTensors(ModelWeights& weights, Naming naming) {
              std::vector<float> values(CountOf(ours));
              weights.ReadParam(i, values.data());
              const bool all = parts.size() == 1 && !parts[0].transposed;
-             return all ? values : PartOf(values, parts, p);
+             if (all) return values;  // not in a conditional expression, which would copy
+             return PartOf(values, parts, p);
            }});
     }
   }

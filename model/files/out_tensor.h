@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/files/elements.h"
@@ -13,6 +14,16 @@ namespace contrail::model::files {
 
 using Notes = std::vector<std::pair<std::string, std::string>>;
 
+// A tensor's bytes as a file holds them; fp32 is not copied.
+struct EncodedTensor {
+  std::vector<float> numbers;
+  std::string text;
+  std::string_view bytes() const {
+    if (!text.empty()) return text;
+    return {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float)};
+  }
+};
+
 struct OutTensor {
   std::string name;
   ElementType type = ElementType::kFloat32;
@@ -20,9 +31,8 @@ struct OutTensor {
   std::function<std::vector<float>()> values;  // row-major
 
   uint64_t bytes() const { return CountOf({name, shape}) * ElementSize(type); }
-  // The values as the file holds them. Throws UserError E-EXPORT-RANGE where one does not fit the
-  // type.
-  std::string Encode() const;
+  // Throws UserError E-EXPORT-RANGE where a value does not fit the type.
+  EncodedTensor Encode() const;
 };
 
 // Everything `weights` holds under the names of `naming`, fp32, in the model's order; of a ResNet

@@ -48,7 +48,7 @@ void WriteSafetensors(FileSystem& fs, const std::string& path,
   NewFile file(fs, path);
   file.Append(length);
   file.Append(text);
-  for (const OutTensor* tensor : order) file.Append(tensor->Encode());
+  for (const OutTensor* tensor : order) file.Append(tensor->Encode().bytes());
   file.Commit();
 }
 

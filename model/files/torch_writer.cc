@@ -90,7 +90,7 @@ void WriteTorchArchive(FileSystem& fs, const std::string& path,
   zip.Add("archive/data.pkl", PickleOf(tensors, notes));
   zip.Add("archive/byteorder", "little");
   for (size_t i = 0; i < tensors.size(); ++i) {
-    zip.Add("archive/data/" + std::to_string(i), tensors[i].Encode());
+    zip.Add("archive/data/" + std::to_string(i), tensors[i].Encode().bytes());
   }
   zip.Add("archive/version", "3\n");
   zip.Finish();

@@ -32,8 +32,9 @@ def size_of(model):
     return size[0] if isinstance(size, tuple) else size
 
 
-def check_imports(programs, name, activation):
-    """Every form that open_clip's weights come in; returns the model, its features and a checkpoint."""
+def check_imports(programs, name, activation, forms):
+    """The forms that open_clip's weights come in (`forms`: all, or the two usual ones); returns the
+    model and its features, leaves the checkpoint."""
     folder = programs.folder
     model = make(name, activation)
     state = model.state_dict()
@@ -54,6 +55,10 @@ def check_imports(programs, name, activation):
 
     safetensors.torch.save_file(state, folder / "plain.safetensors")
     same("plain.safetensors", *choose)
+    if forms != "all":
+        (folder / "plain.safetensors").unlink()
+        (folder / "plain.pt").unlink()
+        return model, features
     # open_clip's config beside it says the activation.
     (folder / "plain.json").write_text(json.dumps(config(name, activation)))
     same("plain.safetensors")
@@ -215,6 +220,28 @@ def check_hugging_face_import(programs, activation):
         shutil.rmtree(folder / done)
 
 
+def check_memory(programs, name, most):
+    """Neither way holds more than about two tensors: the process stays below `most` bytes."""
+    folder = programs.folder
+    torch.save(make(name, "quick_gelu").state_dict(), folder / "large.pt")
+    assert (folder / "large.pt").stat().st_size > 1.3 * most
+    for words in (["import", "large.pt", "ckpt", "--set", "model.activation=quick_gelu"],
+                  ["export", "ckpt", "--format", "open_clip", "out.safetensors"],
+                  ["export", "ckpt", "--format", "openai", "out.pt"]):
+        # A process's peak counts its parent's size at the fork: let a small one start it.
+        measure = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+                   "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+        program = str(programs.bin / "contrail-worker")
+        printed = subprocess.run([sys.executable, "-c", measure, program, *words], cwd=folder,
+                                 capture_output=True, text=True, check=True).stdout
+        peak = int(printed.split()[-1]) * 1024
+        assert peak < most, (words, peak)
+        print(f"{name} {words[0]} {words[-1]}: {peak / 1e6:.0f} MB at most", flush=True)
+    shutil.rmtree(folder / "ckpt")
+    for done in ("large.pt", "out.safetensors", "out.json", "out.pt"):
+        (folder / done).unlink()
+
+
 def check_training(programs, name, size):
     """model.init takes an import: one step of a tiny learning rate moves the weights that little."""
     folder = programs.folder
@@ -272,8 +299,8 @@ def check_logit_bias(programs):
     shutil.rmtree(folder / "ckpt")
 
 
-def check_model(programs, name, activation, archive):
-    model, features = check_imports(programs, name, activation)
+def check_model(programs, name, activation, archive, forms="usual"):
+    model, features = check_imports(programs, name, activation, forms)
     check_open_clip(programs, name, activation, model, features)
     if name.startswith(("ViT", "tiny-vit")):
         check_hugging_face_export(programs, model, features)
@@ -309,8 +336,8 @@ def main():
         programs = Programs(Path(bin_dir).resolve(), folder)
         if extent == "quick":
             for activation in ("quick_gelu", "gelu"):
-                check_model(programs, "tiny-vit", activation, archive=True)
-                check_model(programs, "tiny-rn", activation, archive=True)
+                check_model(programs, "tiny-vit", activation, True, "all")
+                check_model(programs, "tiny-rn", activation, True, "all")
                 check_hugging_face_import(programs, activation)
             check_types(programs, "tiny-rn")
             check_logit_bias(programs)
@@ -318,6 +345,7 @@ def main():
             check_training(programs, "tiny-rn", 32)
             check_damaged(programs, fuzz)
         elif extent == "whole":
+            check_memory(programs, "ViT-B/32", 450_000_000)
             check_model(programs, "ViT-B/32", "quick_gelu", archive=True)
             check_model(programs, "RN50", "quick_gelu", archive=False)
         else:
