@@ -137,8 +137,8 @@ double Accuracy(const std::string& step, const std::string& photos) {
   return result["ensemble"]["top1"].get<double>();
 }
 
-// Random crops show things larger in training than whole pictures do afterwards; the second phase's
-// resolution sets that right (Touvron et al. 2019).
+// Training goes on at the new resolution and evaluation follows it. (The photos have 28 pixels to a
+// side: that more steps at 28 would gain less is not claimed.)
 TEST_F(PhasesTest, TheSecondPhaseGainsZeroShotAccuracy) {
   const std::string presets = std::string(CONTRAIL_SOURCE_DIR) + "/configs/presets/";
   data::Pack(PosixFileSystem(), {.out = *dir_ / "test",
