@@ -55,6 +55,8 @@ struct Config {
     double logit_scale_max = 100;
     std::vector<std::string> recompute;  // kinds of blocks: "vit", "text", "resnet"
     std::string precision = "auto";
+    std::string moments = "fp32";
+    std::string text_weights = "fp32";
     std::string loss = "clip";
     std::string grad_reduce = "fp32";
     std::string overlap = "on";

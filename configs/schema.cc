@@ -93,7 +93,7 @@ std::vector<KeySpec> MakeTable() {
       Key("train.global_batch_size", AT(train.global_batch_size), {.min = 1},
           "samples a step over all ranks; independent of the number of ranks"),
       Aside(Key("train.micro_batch_size", AT(train.micro_batch_size), kNotNegative,
-                "samples encoded at once on a rank; 0 = as many as its share of the batch")),
+                "samples encoded at once on a rank; 0 or \"auto\" = as many as fit into memory")),
       Key("train.epochs", AT(train.epochs), kNotNegative, "length of training; or give steps"),
       Key("train.steps", AT(train.steps), kNotNegative, "length of training; or give epochs"),
       Key("train.lr", AT(train.lr), kPositive, "peak learning rate"),
@@ -115,6 +115,12 @@ std::vector<KeySpec> MakeTable() {
                    "memory, a third more work, the same results")),
       Choice("train.precision", AT(train.precision), {"auto", "fp32", "bf16", "fp16"},
              "number format of the towers' matrix products"),
+      Choice("train.moments", AT(train.moments), {"fp32", "bf16"},
+             "number format of AdamW's moments; bf16 halves them, rounded stochastically"),
+      Choice(
+          "train.text_weights", AT(train.text_weights), {"fp32", "bf16"},
+          "what the text tower's matrices are trained in; bf16 keeps no fp32 masters of them and "
+          "rounds updates stochastically, with train.precision bf16 only"),
       Choice("train.loss", AT(train.loss), {"clip", "siglip"},
              "softmax over the batch, or a sigmoid for every pair with a learned bias"),
       Choice("train.grad_reduce", AT(train.grad_reduce), {"fp32", "bf16"},

@@ -64,6 +64,32 @@ void RoundTo(Narrow type, int64_t count, const float* from, uint16_t* to) {
 }
 
 CONTRAIL_VECTORIZED
+void Widen(int64_t count, const uint16_t* __restrict from, float* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = __builtin_bit_cast(float, static_cast<uint32_t>(from[i]) << 16);
+  }
+}
+
+// Sixteen random bits added below the last kept one carry into it with the probability that
+// rounding up must have. The bits are a keyed mix of the index, after Wellons' lowbias32.
+CONTRAIL_VECTORIZED
+void RoundStochastically(uint64_t key, int64_t first, int64_t count, const float* __restrict from,
+                         uint16_t* __restrict to) {
+  const auto low = static_cast<uint32_t>(key), high = static_cast<uint32_t>(key >> 32);
+  const auto start = static_cast<uint32_t>(first);
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t x = (start + static_cast<uint32_t>(i)) ^ low;
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = ((x ^ (x >> 15)) + high) * 0x846ca68bu;
+    const uint32_t draw = x >> 16;
+    const uint32_t bits = __builtin_bit_cast(uint32_t, from[i]);
+    const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+    const uint32_t special = (bits & 0x7fffffu) != 0 ? bits | 0x400000u : bits;
+    to[i] = static_cast<uint16_t>((finite ? bits + draw : special) >> 16);
+  }
+}
+
+CONTRAIL_VECTORIZED
 double SumOfSquares(const float* values, int64_t count) {
   double sums[8] = {};
   int64_t i = 0;

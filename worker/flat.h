@@ -17,12 +17,17 @@
 // either matrices (ParamSpec::matrix) or the rest. What the model computes with, and what is
 // gathered, is the *working* copy: 16-bit in buckets of matrices, whose fp32 *masters* exist only
 // as own slices; fp32 in the others, where the working copy is the master, as everywhere at fp32.
-// Gradients, moments and everything a checkpoint sees are fp32.
+// Gradients and everything a checkpoint sees are fp32.
+//
+// Two options of the paper (Radford et al. 2021, section 2.5) trade precision for memory; both need
+// the optimizer's unbiased rounding (worker/optimizer.h). `moment_type` bf16 halves the moments.
+// `text_masters` off leaves the text tower's matrices without masters: the 16-bit working copy is
+// the master, which an fp32 checkpoint holds exactly.
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
+#include <functional>
 #include <vector>
 
 #include "checkpoint/state.h"
@@ -38,6 +43,8 @@ class FlatParams {
     int64_t bucket_bytes = 0;
     bool training = true;                     // false: weights only
     at::ScalarType matrix_type = at::kFloat;  // kFloat, kBFloat16 or kHalf
+    at::ScalarType moment_type = at::kFloat;  // kFloat or kBFloat16
+    bool text_masters = true;                 // false: only with matrix_type kBFloat16
   };
 
   // Weights, gradients and moments start as zeros.
@@ -53,19 +60,22 @@ class FlatParams {
   at::Tensor weights(int bucket) const;      // [S] working, all-gathered from own_working
   at::Tensor own_working(int bucket) const;  // [S/N], a view into weights
   at::Tensor grads(int bucket) const;        // fp32 [S], reduce-scattered into own_grads
-  at::Tensor own_weights(int bucket) const;  // fp32 [S/N], the masters; own_working where fp32
+  // [S/N]: the fp32 masters; own_working where that is fp32 or there are no masters.
+  at::Tensor own_weights(int bucket) const;
   at::Tensor own_grads(int bucket) const;    // fp32 [S/N], a view into grads
-  at::Tensor own_exp_avg(int bucket) const;  // fp32 [S/N]
+  at::Tensor own_exp_avg(int bucket) const;  // [S/N] of the moments' type
   at::Tensor own_exp_avg_sq(int bucket) const;
 
-  // Alternating stretches of the own slice with and without weight decay; together they are
-  // [0, S/N), bounds are multiples of 16.
-  struct Stretch {
-    int64_t begin = 0;
-    int64_t end = 0;
+  // The own slice as runs of elements that lie in one parameter, ascending, padding left out: the
+  // optimizer's pieces of work, at most kLongestRun elements each.
+  static constexpr int64_t kLongestRun = int64_t{1} << 15;
+  struct Run {
+    int64_t begin = 0;  // in the own slice
+    int64_t count = 0;
+    int64_t logical = 0;  // of the first element, the same at any number of ranks
     bool decay = false;
   };
-  const std::vector<Stretch>& own_stretches(int bucket) const;
+  const std::vector<Run>& own_runs(int bucket) const;
 
   // Rounds own masters into own_working, nothing where they are the same memory. For whoever sets
   // masters but the optimizer, which writes both.
@@ -98,7 +108,8 @@ class FlatParams {
   int rank() const { return rank_; }
   int size() const { return size_; }
   int64_t num_elements() const { return static_cast<int64_t>(layout_.num_elements); }
-  int64_t bytes() const;  // all tensors held by this rank
+  int64_t bytes() const;            // all tensors held by this rank
+  int64_t optimizer_bytes() const;  // of them: moments and masters beside the working copy
 
  private:
   struct Bucket {
@@ -107,11 +118,12 @@ class FlatParams {
     int64_t own_begin = 0;  // of its own slice in the moments
     at::ScalarType type = at::kFloat;
     int64_t working_begin = 0;  // in the working tensor of its type
-    int64_t master_begin = 0;   // in masters_, where the type is not fp32
+    bool has_masters = false;   // beside the working copy
+    int64_t master_begin = 0;   // in masters_
     std::vector<size_t> params;
     std::vector<int> groups;
     int groups_left = 0;
-    std::vector<Stretch> own_stretches;
+    std::vector<Run> own_runs;
   };
   // A run of elements that is contiguous in both spaces.
   struct Segment {
@@ -122,16 +134,17 @@ class FlatParams {
 
   void PlanLayout(const std::vector<model::ParamSpec>& params);
   void PlanBuckets(const std::vector<model::ParamSpec>& params, const Options& options);
-  // Buckets of the parameters that are matrices or not, or of all of them.
-  void FillBuckets(const std::vector<model::ParamSpec>& params, std::optional<bool> matrices,
+  // Buckets of those parameters, and of no others.
+  using Select = std::function<bool(const model::ParamSpec&)>;
+  void FillBuckets(const std::vector<model::ParamSpec>& params, const Select& select,
                    int64_t limit);
-  void PlaceBuckets(const std::vector<model::ParamSpec>& params, at::ScalarType matrix_type);
-  void PlanStretches(const std::vector<model::ParamSpec>& params);
-  void Allocate(const std::vector<model::ParamSpec>& params, bool training);
+  void PlaceBuckets(const std::vector<model::ParamSpec>& params, const Options& options);
+  void PlanRuns(const std::vector<model::ParamSpec>& params);
+  void Allocate(const std::vector<model::ParamSpec>& params, const Options& options);
   std::vector<Segment> SegmentsOf(int rank) const;  // ascending in the logical space
   const Bucket& BucketAt(int64_t physical) const;
   at::Tensor OwnSlice(const at::Tensor& whole) const;
-  float* OwnAddress(int kind, const Segment& segment) const;
+  at::Tensor OwnOf(int kind, const Segment& segment) const;  // a view, of its type
 
   int rank_;
   int size_;
@@ -143,7 +156,7 @@ class FlatParams {
   int64_t own_elements_ = 0;
 
   at::Tensor wide_, narrow_;         // working: buckets of fp32, of the 16-bit type
-  at::Tensor masters_;               // fp32, own slices of buckets in narrow_
+  at::Tensor masters_;               // fp32, own slices of buckets in narrow_ that have masters
   at::Tensor grads_;                 // [physical elements]
   at::Tensor exp_avg_, exp_avg_sq_;  // [physical elements / N]
   model::BoundParams views_;

@@ -2,7 +2,12 @@
 
 #include <unistd.h>
 
+#include <fstream>
+
+#include "checkpoint/state.h"
 #include "common/error.h"
+#include "common/strings.h"
+#include "model/loss.h"
 
 namespace contrail::worker {
 namespace {
@@ -61,27 +66,84 @@ model::Recompute RecomputeOf(const Config& config) {
   return {.vit = has("vit"), .text = has("text"), .resnet = has("resnet")};
 }
 
-int64_t FitMicroBatch(model::ClipModel& model, int64_t local_batch, uint64_t budget_bytes,
-                      int64_t together, model::Recompute recompute) {
+FixedMemory MeasureFixed(const Config& config, const model::ModelSpec& spec, const FlatParams& flat,
+                         int64_t share, int batches_ahead) {
+  const auto sizes = [](int64_t count, size_t each) { return static_cast<uint64_t>(count) * each; };
+  const int64_t batch = config.train.global_batch_size;
+  // Ready, one that each thread may hold beyond them, and the one in use.
+  const int64_t batches = batches_ahead + config.data.workers + 1;
+  const int64_t sample = 3 * spec.resolution * spec.resolution + 4 * spec.text.context;
+  constexpr int64_t kTileMatrices = 3;  // one tile of logits and the kernels' partial sums
+  FixedMemory fixed;
+  fixed.parameters = static_cast<uint64_t>(flat.bytes());
+  fixed.snapshot = ckpt::kNumKinds * sizes(flat.own_elements(), sizeof(float));
+  fixed.loader = sizes(batches * share, 1) * static_cast<uint64_t>(sample);
+  // Own features twice (packed to be sent), their gradients, and everyone's.
+  fixed.features = sizes((6 * share + 2 * batch) * spec.embed_dim, sizeof(float)) +
+                   sizes(kTileMatrices * model::kLossTile * model::kLossTile, sizeof(float)) +
+                   sizes(8 * batch, sizeof(double));
+  fixed.program = uint64_t{256} << 20;
+  return fixed;
+}
+
+uint64_t MemoryOfRank(int ranks_here) {
+  uint64_t memory =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  // The limits of this process's control group and of those above it (version 2).
+  std::string group;
+  std::ifstream membership("/proc/self/cgroup");
+  for (std::string line; std::getline(membership, line);) {
+    if (line.starts_with("0::")) group = line.substr(3);
+  }
+  while (!group.empty()) {
+    uint64_t limit = 0;
+    if (std::ifstream("/sys/fs/cgroup" + group + "/memory.max") >> limit) {
+      memory = std::min(memory, limit);
+    }
+    group.erase(std::min(group.size(), group.rfind('/')));
+  }
+  return memory / 10 * 9 / static_cast<uint64_t>(ranks_here);
+}
+
+MicroBatch FitMicroBatch(model::ClipModel& model, int64_t share, uint64_t budget, int64_t together,
+                         model::Recompute recompute) {
   const auto bytes_of = [&](int64_t samples) {
     model.Plan(samples, samples * model.spec().text.context, {/*for_training=*/true, recompute});
     return model.arena_bytes();
   };
-  // Bytes grow linearly with samples.
-  const int64_t one = bytes_of(1);
-  const int64_t each = bytes_of(2) - one;
-  for (int64_t parts = 1; parts < local_batch; ++parts) {
-    if (local_batch % parts != 0 || local_batch / parts % together != 0) continue;
-    const int64_t samples = local_batch / parts;
-    if (static_cast<uint64_t>(one + (samples - 1) * each) <= budget_bytes) return samples;
+  // Bytes grow linearly with samples, up to alignment: only what seems to fit is planned.
+  const int64_t one = bytes_of(together);
+  const int64_t each = bytes_of(2 * together) - one;
+  for (int64_t parts = 1; parts <= share / together; ++parts) {
+    if (share % parts != 0 || share / parts % together != 0) continue;
+    const int64_t samples = share / parts;
+    const auto about = static_cast<uint64_t>(one + (samples / together - 1) * each);
+    if (about > budget) continue;
+    const auto bytes = static_cast<uint64_t>(bytes_of(samples));
+    if (bytes <= budget) return {samples, bytes, true};
   }
-  return together;
+  return {together, static_cast<uint64_t>(one), false};
 }
 
-uint64_t ActivationBudget(int ranks_here) {
-  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
-  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 2 /
-         static_cast<uint64_t>(ranks_here);
+MicroBatch ChooseMicroBatch(const Config& config, model::ClipModel& model, const FixedMemory& fixed,
+                            int64_t share, uint64_t memory, std::string* message) {
+  const uint64_t budget = memory - std::min(memory, fixed.total());
+  const int64_t together = SamplesTogether(model.spec(), config.train.global_batch_size);
+  const int64_t asked = std::min(config.train.micro_batch_size, share);
+  const model::Recompute recompute = RecomputeOf(config);
+  MicroBatch chosen = FitMicroBatch(model, asked > 0 ? asked : share, budget, together, recompute);
+  if (asked > 0 && chosen.samples != asked) {  // the user's choice stands
+    model.Plan(asked, asked * model.spec().text.context, {/*for_training=*/true, recompute});
+    chosen = {asked, static_cast<uint64_t>(model.arena_bytes()), false};
+  }
+  *message = "a rank encodes " + std::to_string(chosen.samples) + " of its " +
+             std::to_string(share) + " samples at once" + (asked > 0 ? "" : " (auto)") + ": " +
+             HumanBytes(chosen.activations) + " of activations beside " +
+             HumanBytes(fixed.parameters) + " of weights, gradients and moments, " +
+             HumanBytes(fixed.total() - fixed.parameters) +
+             " of batches, features, snapshot and program; " + HumanBytes(memory) + " a rank";
+  if (!chosen.fits) *message += ", which is less than it needs";
+  return chosen;
 }
 
 }  // namespace contrail::worker

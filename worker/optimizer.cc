@@ -8,9 +8,81 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int64_t kGrain = 1 << 15;  // elements a task: 128 kB of each array
-constexpr int64_t kPiece =
-    1 << 11;  // elements whose new weights are still in the first-level cache
+constexpr int64_t kGrain = 1 << 15;  // elements a task: 128 kB
+constexpr int64_t kPiece = 1 << 11;  // elements whose new values are still in the first-level cache
+
+// Numbers of one kind: as floats, or in 16 bits.
+struct Numbers {
+  float* floats = nullptr;
+  uint16_t* narrow = nullptr;
+  uint64_t key = 0;  // of stochastic rounding
+};
+
+// One bucket's own slices.
+struct Slices {
+  const float* grad = nullptr;
+  Numbers weight, exp_avg, exp_avg_sq;
+  uint16_t* working = nullptr;  // the masters' rounded copy, where there is one
+  Narrow working_type = Narrow::kBFloat16;
+};
+
+// splitmix64's mix of what tells two roundings of an element apart.
+uint64_t RoundingKey(uint64_t seed, uint64_t step, uint64_t kind) {
+  uint64_t x = seed + 0x9e3779b97f4a7c15u * (step * ckpt::kNumKinds + kind + 1);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+Numbers NumbersOf(const at::Tensor& tensor, uint64_t key) {
+  if (tensor.scalar_type() == at::kFloat) return {tensor.data_ptr<float>(), nullptr, key};
+  return {nullptr, static_cast<uint16_t*>(tensor.data_ptr()), key};
+}
+
+Slices SlicesOf(const FlatParams& flat, int bucket, uint64_t seed, uint64_t step) {
+  const at::Tensor weights = flat.own_weights(bucket), working = flat.own_working(bucket);
+  Slices slices;
+  slices.grad = flat.own_grads(bucket).data_ptr<float>();
+  slices.weight = NumbersOf(weights, RoundingKey(seed, step, 0));
+  slices.exp_avg = NumbersOf(flat.own_exp_avg(bucket), RoundingKey(seed, step, 1));
+  slices.exp_avg_sq = NumbersOf(flat.own_exp_avg_sq(bucket), RoundingKey(seed, step, 2));
+  if (weights.scalar_type() != working.scalar_type()) {
+    slices.working = static_cast<uint16_t*>(working.data_ptr());
+    slices.working_type = working.scalar_type() == at::kHalf ? Narrow::kHalf : Narrow::kBFloat16;
+  }
+  return slices;
+}
+
+// The numbers at [at, at + count) as floats, in `buffer` where they are not.
+float* Load(const Numbers& numbers, int64_t at, int64_t count, float* buffer) {
+  if (numbers.narrow == nullptr) return numbers.floats + at;
+  Widen(count, numbers.narrow + at, buffer);
+  return buffer;
+}
+
+void Store(const Numbers& numbers, int64_t at, int64_t logical, int64_t count,
+           const float* floats) {
+  if (numbers.narrow == nullptr) return;
+  RoundStochastically(numbers.key, logical, count, floats, numbers.narrow + at);
+}
+
+void Update(const AdamWCoefficients& c, const Slices& slices, const FlatParams::Run& run) {
+  float buffers[3][kPiece];
+  for (int64_t done = 0; done < run.count; done += kPiece) {
+    const int64_t at = run.begin + done, logical = run.logical + done;
+    const int64_t count = std::min(kPiece, run.count - done);
+    float* weight = Load(slices.weight, at, count, buffers[0]);
+    float* exp_avg = Load(slices.exp_avg, at, count, buffers[1]);
+    float* exp_avg_sq = Load(slices.exp_avg_sq, at, count, buffers[2]);
+    AdamWUpdate(c, count, slices.grad + at, weight, exp_avg, exp_avg_sq);
+    Store(slices.weight, at, logical, count, weight);
+    Store(slices.exp_avg, at, logical, count, exp_avg);
+    Store(slices.exp_avg_sq, at, logical, count, exp_avg_sq);
+    if (slices.working != nullptr) {
+      RoundTo(slices.working_type, count, weight, slices.working + at);
+    }
+  }
+}
 
 }  // namespace
 
@@ -28,28 +100,15 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
   c.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, t)));
   c.epsilon = static_cast<float>(options.epsilon);
 
-  const float* grad = flat.own_grads(bucket).data_ptr<float>();
-  float* weight = flat.own_weights(bucket).data_ptr<float>();
-  float* exp_avg = flat.own_exp_avg(bucket).data_ptr<float>();
-  float* exp_avg_sq = flat.own_exp_avg_sq(bucket).data_ptr<float>();
-  const at::Tensor working = flat.own_working(bucket);
-  const bool rounds = working.scalar_type() != at::kFloat;
-  const Narrow narrow = working.scalar_type() == at::kHalf ? Narrow::kHalf : Narrow::kBFloat16;
-  uint16_t* rounded = rounds ? static_cast<uint16_t*>(working.data_ptr()) : nullptr;
-  for (const FlatParams::Stretch& stretch : flat.own_stretches(bucket)) {
-    c.shrink = static_cast<float>(1 - (stretch.decay ? lr * options.weight_decay : 0));
-    // Whole blocks, so that no element's rounding depends on the number of threads.
-    const int64_t blocks = (stretch.end - stretch.begin + kGrain - 1) / kGrain;
-    at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-      const int64_t begin = stretch.begin + first * kGrain;
-      const int64_t end = std::min(stretch.end, stretch.begin + last * kGrain);
-      for (int64_t i = begin; i < end; i += kPiece) {
-        const int64_t count = std::min(kPiece, end - i);
-        AdamWUpdate(c, count, grad + i, weight + i, exp_avg + i, exp_avg_sq + i);
-        if (rounds) RoundTo(narrow, count, weight + i, rounded + i);
-      }
-    });
-  }
+  const Slices slices = SlicesOf(flat, bucket, options.seed, step);
+  const std::vector<FlatParams::Run>& runs = flat.own_runs(bucket);
+  at::parallel_for(0, static_cast<int64_t>(runs.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      AdamWCoefficients of_run = c;
+      if (runs[i].decay) of_run.shrink = static_cast<float>(1 - lr * options.weight_decay);
+      Update(of_run, slices, runs[i]);
+    }
+  });
 }
 
 double SumOfOwnGradSquares(const FlatParams& flat) {

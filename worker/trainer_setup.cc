@@ -10,6 +10,26 @@
 #include "worker/trainer.h"
 
 namespace contrail::worker {
+namespace {
+
+constexpr int kBatchesAhead = 2;  // kept ready by the loader
+
+FlatParams::Options FlatOptions(const Config& config, at::ScalarType precision) {
+  const bool text_masters = config.train.text_weights == "fp32";
+  if (!text_masters && precision != at::kBFloat16) {
+    throw UserError("E-PRECISION", "train.text_weights",
+                    "text weights in bf16 alone need products in bf16, and this run computes in "
+                    "another format",
+                    "set train.precision to \"bf16\", or train.text_weights to \"fp32\"");
+  }
+  FlatParams::Options options;
+  options.matrix_type = precision;
+  options.moment_type = config.train.moments == "bf16" ? at::kBFloat16 : at::kFloat;
+  options.text_masters = text_masters;
+  return options;
+}
+
+}  // namespace
 
 Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
     : comm_(comm), progress_(progress), launch_(launch), config_(launch_.config), lateness_(comm) {
@@ -56,7 +76,8 @@ void Trainer::BuildModel(int64_t resolution) {
   model_.reset();  // the old ones go first: memory may not hold both
   flat_.reset();
   model_ = model::ClipModel::Create(spec_);
-  flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size());
+  flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size(),
+                                       FlatOptions(config_, at::kFloat));
   statistics_ = std::make_unique<RunningStatistics>(model_->buffers());
 }
 
@@ -113,16 +134,16 @@ void Trainer::MakeStep() {
   const bool resnet = !spec_.resnet.layers.empty();
   const auto& train = config_.train;
   const int64_t share = train.global_batch_size / comm_.size();
-  const int64_t micro =
-      train.micro_batch_size > 0
-          ? train.micro_batch_size
-          : FitMicroBatch(*model_, share, ActivationBudget(RanksHere(comm_)),
-                          SamplesTogether(spec_, train.global_batch_size), RecomputeOf(config_));
+  std::string message;
+  const MicroBatch micro =
+      ChooseMicroBatch(config_, *model_, MeasureFixed(config_, spec_, *flat_, share, kBatchesAhead),
+                       share, MemoryOfRank(RanksHere(comm_)), &message);
+  if (comm_.rank() == 0) (micro.fits ? LogInfo : LogWarning)(message);
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
       TrainStep::Options{
           .global_batch_size = train.global_batch_size,
-          .micro_batch_size = micro,
+          .micro_batch_size = micro.samples,
           .recompute = RecomputeOf(config_),
           .adamw = {.beta1 = train.beta1,
                     .beta2 = train.beta2 > 0 ? train.beta2
@@ -131,7 +152,8 @@ void Trainer::MakeStep() {
                     .epsilon = train.eps > 0 ? train.eps
                                : resnet      ? 1e-8
                                              : 1e-6,
-                    .weight_decay = train.weight_decay},
+                    .weight_decay = train.weight_decay,
+                    .seed = static_cast<uint64_t>(config_.run.seed)},
           .grad_clip_norm = train.grad_clip_norm,
           .logit_scale_max = train.logit_scale_max,
           .overlap = train.overlap == "on",
@@ -190,7 +212,7 @@ void Trainer::StartLoader() {
        .slice_end = static_cast<uint64_t>(comm_.rank() + 1) * share,
        .first_step = done_,
        .workers = static_cast<int>(config_.data.workers),
-       .prefetch = 2});
+       .prefetch = kBatchesAhead});
 }
 
 void Trainer::StartReporter() {

@@ -5,6 +5,9 @@
 #include <numeric>
 #include <set>
 
+#include "model/clip.h"
+#include "model/registry.h"
+
 namespace contrail::worker {
 namespace {
 
@@ -192,27 +195,60 @@ TEST(Flat, BucketsBecomeReadyWhenTheirLastGroupIs) {
   EXPECT_ANY_THROW(flat.GroupDone(17)) << "a group that does not exist";
 }
 
-TEST(Flat, StretchesFollowTheDecayOfEveryParameter) {
+TEST(Flat, RunsAreTheOwnSliceWithoutPadding) {
   const auto params = Params();
   for (int rank = 0; rank < 4; ++rank) {
     FlatParams flat(params, rank, 4, kSmallBuckets);
-    // Mark decaying weights through the views, then read the marks back through the stretches.
-    for (size_t i = 0; i < params.size(); ++i) {
-      flat.views().weights[i].fill_(params[i].decay ? 1.0 : 2.0);
-    }
+    // Every weight holds its place in the logical space; the runs say which that is.
+    std::vector<float> places(flat.num_elements());
+    std::iota(places.begin(), places.end(), 0.0f);
+    flat.ImportWeights(places.data());
+    int64_t covered = 0;
     for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
       const at::Tensor own = flat.own_weights(bucket);
       int64_t next = 0;
-      for (const FlatParams::Stretch& stretch : flat.own_stretches(bucket)) {
-        EXPECT_EQ(stretch.begin, next);
-        EXPECT_EQ(stretch.end % 16, 0);
-        const at::Tensor marks = own.narrow(0, stretch.begin, stretch.end - stretch.begin);
-        EXPECT_FALSE(marks.eq(stretch.decay ? 2.0 : 1.0).any().item<bool>());
-        next = stretch.end;
+      for (const FlatParams::Run& run : flat.own_runs(bucket)) {
+        EXPECT_GE(run.begin, next);
+        EXPECT_LE(run.count, FlatParams::kLongestRun);
+        next = run.begin + run.count;
+        covered += run.count;
+        const float* weight = own.const_data_ptr<float>() + run.begin;
+        size_t param = 0;
+        while (static_cast<int64_t>(flat.layout().tensors[param].begin +
+                                    flat.layout().tensors[param].num_elements) <= run.logical) {
+          ++param;
+        }
+        EXPECT_EQ(run.decay, params[param].decay);
+        for (int64_t i = 0; i < run.count; ++i) {
+          ASSERT_EQ(weight[i], static_cast<float>(run.logical + i));
+        }
       }
-      EXPECT_EQ(next, own.numel());
+      EXPECT_LE(next, own.numel());
     }
+    EXPECT_EQ(covered, flat.own_elements());
   }
+}
+
+TEST(Flat, HalfPrecisionMomentsAndTextWeightsSaveTheirBytes) {
+  const auto params = model::ClipModel::Create(model::FindModel("tiny-vit"))->params();
+  const auto bytes = [&](const FlatParams::Options& options) {
+    return static_cast<double>(FlatParams(params, 0, 4, options).optimizer_bytes());
+  };
+  double text = 0, matrices = 0, all = 0;
+  for (const model::ParamSpec& spec : params) {
+    const auto count = static_cast<double>(model::NumElements(spec));
+    all += count;
+    if (!spec.matrix) continue;
+    matrices += count;
+    if (!spec.name.starts_with("visual.")) text += count;
+  }
+  ASSERT_GT(text, 0);
+  EXPECT_NEAR(bytes({}), 8 * all / 4, 0.01 * all);
+  EXPECT_NEAR(bytes({.moment_type = at::kBFloat16}), 4 * all / 4, 0.01 * all);
+  EXPECT_NEAR(bytes({.matrix_type = at::kBFloat16}), (8 * all + 4 * matrices) / 4, 0.01 * all);
+  EXPECT_NEAR(
+      bytes({.matrix_type = at::kBFloat16, .moment_type = at::kBFloat16, .text_masters = false}),
+      (4 * all + 4 * (matrices - text)) / 4, 0.01 * all);
 }
 
 TEST(Flat, ViewsShareTheBuckets) {

@@ -3,9 +3,14 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <cstdio>
 #include <fstream>
+#include <set>
+
 #include <limits>
+#include "worker/adamw_kernel.h"
 
 #include "worker/adamw_kernel.h"
 
@@ -257,6 +262,181 @@ TEST(Optimizer, RoundingIsToNearestEven) {
     const at::Tensor same = to.eq(expected).logical_or(to.isnan().logical_and(expected.isnan()));
     EXPECT_TRUE(same.all().item<bool>());
   }
+}
+
+float Widened(uint16_t bits) {
+  float value = 0;
+  Widen(1, &bits, &value);
+  return value;
+}
+
+TEST(StochasticRounding, IsUnbiasedAndLeavesWhatFits) {
+  // 1 + 0.3 spacings, a negative, a small and a denormal number.
+  const std::vector<float> values = {1 + 0.3f / 128, -3.7182817f, 1.2345e-30f, 3.3e-39f, 65504.0f};
+  constexpr uint64_t kDraws = 200000;
+  for (const float value : values) {
+    const at::Tensor same = at::full({static_cast<int64_t>(kDraws)}, value, at::kFloat);
+    std::vector<uint16_t> rounded(kDraws);
+    RoundStochastically(12345, 77, kDraws, same.const_data_ptr<float>(), rounded.data());
+    std::set<float> seen;
+    double sum = 0;
+    for (const uint16_t bits : rounded) {
+      seen.insert(Widened(bits));
+      sum += Widened(bits);
+    }
+    ASSERT_LE(seen.size(), 2u);
+    const double spacing = static_cast<double>(*seen.rbegin()) - *seen.begin();
+    // Five standard deviations of the mean of draws that are at most a spacing apart.
+    EXPECT_NEAR(sum / kDraws, value, 5 * 0.5 * spacing / std::sqrt(kDraws)) << value;
+  }
+  for (const float fits : {0.0f, -0.0f, 1.5f, -2.0f, INFINITY, -INFINITY}) {
+    uint16_t bits = 0;
+    for (uint64_t key = 0; key < 1000; ++key) {
+      RoundStochastically(key * 0x9e3779b97f4a7c15u, 0, 1, &fits, &bits);
+      ASSERT_EQ(std::bit_cast<uint32_t>(Widened(bits)), std::bit_cast<uint32_t>(fits));
+    }
+  }
+  uint16_t bits = 0;
+  const float nan = std::bit_cast<float>(0x7fffffffu);
+  RoundStochastically(1, 0, 1, &nan, &bits);
+  EXPECT_TRUE(std::isnan(Widened(bits)));
+}
+
+TEST(StochasticRounding, DependsOnKeyAndElementOnly) {
+  const at::Tensor noise = Noise({5000}, 3);
+  const float* values = noise.const_data_ptr<float>();
+  std::vector<uint16_t> whole(5000), parts(5000), other(5000);
+  RoundStochastically(9, 100, 5000, values, whole.data());
+  for (int64_t at = 0; at < 5000; at += 613) {
+    RoundStochastically(9, 100 + at, std::min<int64_t>(613, 5000 - at), values + at, &parts[at]);
+  }
+  EXPECT_EQ(whole, parts);
+  RoundStochastically(10, 100, 5000, values, other.data());
+  int64_t differ = 0;
+  for (size_t i = 0; i < whole.size(); ++i) differ += whole[i] != other[i];
+  // Independent draws differ with probability 2 p (1 - p), a third on average.
+  EXPECT_NEAR(static_cast<double>(differ) / 5000, 1.0 / 3, 0.04);
+}
+
+FlatParams::Options HalfPrecision() {
+  return {.matrix_type = at::kBFloat16, .moment_type = at::kBFloat16, .text_masters = false};
+}
+
+std::vector<model::ParamSpec> TwoTowers() {
+  auto params = Params();
+  params[0].matrix = true;
+  params.push_back(params[0]);
+  params.back().name = "visual.matrix";
+  params.back().group = 2;
+  return params;
+}
+
+void SetGrads(FlatParams& flat, uint64_t seed, double size) {
+  const at::Tensor noise = Noise({flat.num_elements()}, seed) * size;
+  for (size_t i = 0; i < flat.views().grads.size(); ++i) {
+    at::Tensor grad = flat.views().grads[i];
+    grad.copy_(noise.narrow(0, static_cast<int64_t>(flat.layout().tensors[i].begin), grad.numel())
+                   .view(grad.sizes()));
+  }
+}
+
+void Update(FlatParams& flat, uint64_t step) {
+  SetGrads(flat, step, 0.1);
+  for (int bucket = 0; bucket < flat.num_buckets(); ++bucket) {
+    AdamWStep(flat, bucket, {.seed = 5}, step, 1e-2, 0.5);
+  }
+}
+
+// The whole state in the logical space, from every rank's part.
+using State = std::array<std::vector<float>, ckpt::kNumKinds>;
+State StateOf(const std::vector<std::unique_ptr<FlatParams>>& ranks) {
+  State state;
+  for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
+    state[kind].resize(ranks[0]->num_elements());
+    for (const auto& flat : ranks) {
+      std::vector<float> own(flat->own_elements());
+      flat->ExportOwn(kind, own.data());
+      const float* next = own.data();
+      for (const ckpt::Range& range : flat->RangesOf(flat->rank())) {
+        for (uint64_t i = range.begin; i < range.end; ++i) state[kind][i] = *next++;
+      }
+    }
+  }
+  return state;
+}
+
+std::vector<std::unique_ptr<FlatParams>> RanksWith(const State& state, int size) {
+  std::vector<std::unique_ptr<FlatParams>> ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    ranks.push_back(std::make_unique<FlatParams>(TwoTowers(), rank, size, HalfPrecision()));
+    for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
+      std::vector<float> own;
+      for (const ckpt::Range& range : ranks.back()->RangesOf(rank)) {
+        own.insert(own.end(), state[kind].begin() + range.begin, state[kind].begin() + range.end);
+      }
+      ranks.back()->ImportOwn(kind, own.data());
+    }
+  }
+  return ranks;
+}
+
+TEST(Optimizer, HalfPrecisionStateResumesBitForBitAtAnyRankCount) {
+  State state;
+  for (auto& values : state) values.resize(FlatParams(TwoTowers(), 0, 1).num_elements());
+  const at::Tensor start = Noise({static_cast<int64_t>(state[0].size())}, 8);
+  std::copy_n(start.const_data_ptr<float>(), state[0].size(), state[0].begin());
+
+  auto straight = RanksWith(state, 1);
+  for (uint64_t step = 1; step <= 6; ++step) Update(*straight[0], step);
+  const State expected = StateOf(straight);
+
+  uint64_t step = 0;
+  for (const int size : {4, 3, 1}) {
+    auto ranks = RanksWith(state, size);
+    for (const uint64_t last = step + 2; step < last;) {
+      ++step;
+      for (auto& flat : ranks) Update(*flat, step);
+    }
+    state = StateOf(ranks);
+  }
+  for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
+    EXPECT_TRUE(state[kind] == expected[kind]) << "kind " << kind;
+  }
+}
+
+// What rounding to the nearest cannot do: the second moment falls again after large gradients, and
+// weights follow updates far below their spacing.
+TEST(Optimizer, HalfPrecisionStateFollowsFp32) {
+  const AdamWOptions options = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0};
+  FlatParams exact(TwoTowers(), 0, 1), half(TwoTowers(), 0, 1, HalfPrecision());
+  for (FlatParams* flat : {&exact, &half}) {
+    for (const at::Tensor& weight : flat->views().weights) weight.fill_(1);
+    for (int bucket = 0; bucket < flat->num_buckets(); ++bucket) {
+      flat->own_weights(bucket).fill_(1);
+    }
+  }
+  for (uint64_t step = 1; step <= 400; ++step) {
+    for (FlatParams* flat : {&exact, &half}) {
+      if (step == 1) SetGrads(*flat, 1000, 1);
+      if (step == 20) SetGrads(*flat, 1000, 0.1);
+      for (const at::Tensor& grad : flat->views().grads) grad.abs_();  // one direction
+      for (int bucket = 0; bucket < flat->num_buckets(); ++bucket) {
+        AdamWStep(*flat, bucket, options, step, 1e-4, 1);
+      }
+    }
+  }
+  const auto mean = [](const FlatParams& flat, int kind) {
+    std::vector<float> own(flat.own_elements());
+    flat.ExportOwn(kind, own.data());
+    double sum = 0;
+    for (const float value : own) sum += value;
+    return sum / static_cast<double>(own.size());
+  };
+  EXPECT_NEAR(1 - mean(half, 0), 1 - mean(exact, 0), 0.02 * (1 - mean(exact, 0)));
+  EXPECT_GT(1 - mean(exact, 0), 2.0 / 256)
+      << "several spacings in all, each step a fortieth of one";
+  EXPECT_NEAR(mean(half, 1), mean(exact, 1), 0.005 * mean(exact, 1));
+  EXPECT_NEAR(mean(half, 2), mean(exact, 2), 0.005 * mean(exact, 2));
 }
 
 TEST(Optimizer, GlobalNormAndClip) {

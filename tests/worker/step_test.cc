@@ -9,7 +9,6 @@
 #include "data/tokenizer.h"
 #include "model/registry.h"
 #include "worker/comm/comm.h"
-#include "worker/micro_batch.h"
 
 namespace contrail::worker {
 namespace {
@@ -143,16 +142,6 @@ TEST_P(LossTest, GradientsOfTheLogitsAreSlopesOfTheLoss) {
     EXPECT_NEAR(rig.flat.views().grads[i].item<float>() / slope, 1, 1e-3) << params[i].name;
   }
   EXPECT_EQ(checked, std::string(GetParam()) == "siglip" ? 2 : 1);
-}
-
-TEST(MicroBatchTest, IsTheLargestDivisorThatFits) {
-  const auto model = model::ClipModel::Create(model::FindModel("tiny-vit"));
-  model->Plan(12, 12 * 77, true);
-  const auto twelve = static_cast<uint64_t>(model->arena_bytes());
-  EXPECT_EQ(FitMicroBatch(*model, 48, uint64_t{1} << 40), 48);
-  EXPECT_EQ(FitMicroBatch(*model, 48, twelve), 12);
-  EXPECT_EQ(FitMicroBatch(*model, 48, twelve - 4096), 8);
-  EXPECT_EQ(FitMicroBatch(*model, 48, 1), 1);
 }
 
 TEST_P(LossTest, LearnsABatchByHeart) {
