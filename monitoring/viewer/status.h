@@ -78,13 +78,13 @@ struct RunStatus {
   double lr = 0, logit_scale = 0, grad_norm = 0;
   double accuracy = 0;  // mean over the window; NaN where not computed
   uint64_t nonfinite_steps = 0;
-  double samples_per_second = 0;          // median over the window
-  double step_seconds = 0;                // median, from step end to step end
+  double samples_per_second = 0;  // median over the window
+  double step_seconds = 0;        // median, from step end to step end
   struct Late {
     uint64_t step = 0;
     LateArrival arrival;
   };
-  std::vector<Late> late;  // the worst few of the window
+  std::vector<Late> late;                 // the worst few of the window
   double data_share = 0, wait_share = 0;  // of the step: waiting for data, exposed collectives
   double goodput = 0;                     // useful training time / elapsed
 
