@@ -34,7 +34,6 @@ BlockSlots Block::PlanSlots(const BlockShape& shape, int64_t tokens, int64_t sam
   const int64_t queries = shape.pruned ? samples : tokens;
   BlockSlots slots;
   slots.stats1 = plan->AddWide(tokens, 2);
-  slots.ln1 = plan->Add(tokens, w);
   if (shape.pruned) {
     slots.qkv = plan->Add(tokens, 2 * w);
     slots.ln1_rows = plan->Add(samples, w);
@@ -47,16 +46,14 @@ BlockSlots Block::PlanSlots(const BlockShape& shape, int64_t tokens, int64_t sam
   slots.attended = plan->Add(queries, w);
   slots.mid = plan->AddWide(queries, w);
   slots.stats2 = plan->AddWide(queries, 2);
-  slots.ln2 = plan->Add(queries, w);
   slots.pre = plan->Add(queries, 4 * w);
-  slots.act = plan->Add(queries, 4 * w);
   return slots;
 }
 
 BlockScratch Block::PlanScratch(int64_t width, int64_t tokens, int64_t samples, ArenaPlan* plan) {
   BlockScratch scratch;
-  scratch.d_branch = plan->Add(tokens, width);
-  scratch.d_wide = plan->Add(tokens, 4 * width);
+  scratch.branch = plan->Add(tokens, width);
+  scratch.wide = plan->Add(tokens, 4 * width);
   scratch.d_rows = plan->Add(samples, width);
   return scratch;
 }
@@ -66,10 +63,11 @@ AttentionShape Block::Attention(const Sequences& sequences) const {
 }
 
 void Block::Forward(const OpTable& ops, const Arena& arena, const BlockSlots& slots,
-                    const Sequences& sequences, View x, View out) const {
+                    const BlockScratch& scratch, const Sequences& sequences, View x,
+                    View out) const {
   const Params& p = params_;
   const int64_t w = shape_.width, tokens = x.rows, rows = out.rows;
-  const View ln1 = arena.At(slots.ln1, tokens);
+  const View ln1 = arena.At(scratch.branch, tokens);
   const View qkv = arena.At(slots.qkv, tokens);
   const View attended = arena.At(slots.attended, rows);
   const View lse = arena.At(slots.lse, rows);
@@ -93,8 +91,8 @@ void Block::Forward(const OpTable& ops, const Arena& arena, const BlockSlots& sl
     ops.Linear(attended, p.out_weight.weight, p.out_bias.weight, x_rows, mid);
   }
 
-  const View ln2 = arena.At(slots.ln2, rows);
-  const View act = arena.At(slots.act, rows);
+  const View ln2 = arena.At(scratch.branch, rows);
+  const View act = arena.At(scratch.wide, rows);
   ops.LayerNorm(mid, p.ln2_gain.weight, p.ln2_bias.weight, ln2, arena.At(slots.stats2, rows));
   ops.LinearActivation(ln2, p.fc_weight.weight, p.fc_bias.weight, shape_.activation,
                        arena.At(slots.pre, rows), act);
@@ -106,13 +104,16 @@ void Block::Backward(const OpTable& ops, const Arena& arena, const BlockSlots& s
                      View d_x) const {
   const Params& p = params_;
   const int64_t rows = d.rows;
-  const View d_branch = arena.At(scratch.d_branch, rows);
-  const View d_pre = arena.At(scratch.d_wide, rows);
+  const View pre = arena.At(slots.pre, rows);
+  const View act = arena.At(scratch.wide, rows), d_pre = act;
+  const View ln2 = arena.At(scratch.branch, rows), d_branch = ln2;
 
-  ops.LinearBackwardWeight(arena.At(slots.act, rows), d, p.proj_weight.grad, p.proj_bias.grad);
-  ops.LinearActivationBackwardInput(d, p.proj_weight.weight, shape_.activation,
-                                    arena.At(slots.pre, rows), d_pre);
-  ops.LinearBackwardWeight(arena.At(slots.ln2, rows), d_pre, p.fc_weight.grad, p.fc_bias.grad);
+  ops.Activate(pre, shape_.activation, act);
+  ops.LinearBackwardWeight(act, d, p.proj_weight.grad, p.proj_bias.grad);
+  ops.LinearActivationBackwardInput(d, p.proj_weight.weight, shape_.activation, pre, d_pre);
+  ops.LayerNorm(arena.At(slots.mid, rows), p.ln2_gain.weight, p.ln2_bias.weight, ln2,
+                arena.At(slots.stats2, rows));
+  ops.LinearBackwardWeight(ln2, d_pre, p.fc_weight.grad, p.fc_bias.grad);
   ops.LinearBackwardInput(d_pre, p.fc_weight.weight, d_branch);
   ops.LayerNormBackward(arena.At(slots.mid, rows), arena.At(slots.stats2, rows), p.ln2_gain.weight,
                         d_branch, /*add=*/true, d, p.ln2_gain.grad,
@@ -132,15 +133,15 @@ void Block::BackwardAttention(const OpTable& ops, const Arena& arena, const Bloc
   const Params& p = params_;
   const int64_t w = shape_.width, tokens = x.rows;
   const View qkv = arena.At(slots.qkv, tokens);
-  const View ln1 = arena.At(slots.ln1, tokens);
-  const View d_branch = arena.At(scratch.d_branch, tokens);
-  View d_qkv = arena.At(scratch.d_wide, tokens).Cols(0, 3 * w);
+  const View ln1 = arena.At(scratch.branch, tokens), d_branch = ln1;
+  View d_qkv = arena.At(scratch.wide, tokens).Cols(0, 3 * w);
   d_qkv.stride = 3 * w;
 
   ops.LinearBackwardInput(d, p.out_weight.weight, d_branch);
   ops.AttentionBackward(Attention(sequences), qkv.Cols(0, w), qkv.Cols(w, w), qkv.Cols(2 * w, w),
                         arena.At(slots.attended, tokens), arena.At(slots.lse, tokens), d_branch,
                         d_qkv.Cols(0, w), d_qkv.Cols(w, w), d_qkv.Cols(2 * w, w));
+  ops.LayerNorm(x, p.ln1_gain.weight, p.ln1_bias.weight, ln1, arena.At(slots.stats1, tokens));
   ops.LinearBackwardWeight(ln1, d_qkv, p.in_weight.grad, p.in_bias.grad);
   ops.LinearBackwardInput(d_qkv, p.in_weight.weight, d_branch);
   CONTRAIL_ASSERT(d.data == d_x.data);  // the residual's gradient is already there
@@ -155,8 +156,8 @@ void Block::BackwardPrunedAttention(const OpTable& ops, const Arena& arena, cons
   const int64_t w = shape_.width, tokens = x.rows, rows = d.rows;
   const View kv = arena.At(slots.qkv, tokens);
   const View d_rows = arena.At(scratch.d_rows, rows);
-  const View d_branch = arena.At(scratch.d_branch, tokens);
-  View d_kv = arena.At(scratch.d_wide, tokens).Cols(0, 2 * w);
+  const View ln1 = arena.At(scratch.branch, tokens), d_branch = ln1;
+  View d_kv = arena.At(scratch.wide, tokens).Cols(0, 2 * w);
   d_kv.stride = 2 * w;
   const View d_q = d_x.Rows(0, rows).As(kv.type);  // free until d_x itself is formed
   const View in_q = p.in_weight.weight.Rows(0, w), in_kv = p.in_weight.weight.Rows(w, 2 * w);
@@ -167,7 +168,8 @@ void Block::BackwardPrunedAttention(const OpTable& ops, const Arena& arena, cons
                         d_kv.Cols(0, w), d_kv.Cols(w, w));
   ops.LinearBackwardWeight(arena.At(slots.ln1_rows, rows), d_q, p.in_weight.grad.Rows(0, w),
                            p.in_bias.grad.Cols(0, w));
-  ops.LinearBackwardWeight(arena.At(slots.ln1, tokens), d_kv, p.in_weight.grad.Rows(w, 2 * w),
+  ops.LayerNorm(x, p.ln1_gain.weight, p.ln1_bias.weight, ln1, arena.At(slots.stats1, tokens));
+  ops.LinearBackwardWeight(ln1, d_kv, p.in_weight.grad.Rows(w, 2 * w),
                            p.in_bias.grad.Cols(w, 2 * w));
   ops.LinearBackwardInput(d_kv, in_kv, d_branch);
   ops.LinearBackwardInput(d_q, in_q, d_rows);

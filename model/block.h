@@ -28,22 +28,24 @@ struct BlockShape {
   OpTable::Pick pick = OpTable::Pick::kFirst;  // the row that a pruned block keeps
 };
 
-// What a backward needs of a forward. A forward that is not kept may use any block's.
+// What a backward needs of a forward; it forms the layer norms' outputs and the activation again
+// (a percent of the time for a third of the memory). A forward that is not kept may use any
+// block's.
 struct BlockSlots {
-  Slot stats1, ln1;       // [T, 2], [T, w]
+  Slot stats1;            // [T, 2]
   Slot qkv;               // [T, 3w]; pruned: [T, 2w] of keys and values
-  Slot ln1_rows, x_rows;  // pruned only: [b, w] the picked rows of ln1 and x
+  Slot ln1_rows, x_rows;  // pruned only: [b, w] the picked rows of ln_1's output and of x
   Slot q;                 // pruned only: [b, w]
   Slot lse, attended;     // [Q, h], [Q, w]
-  Slot mid, stats2, ln2;  // [Q, w], [Q, 2], [Q, w]
-  Slot pre, act;          // [Q, 4w] each
+  Slot mid, stats2;       // [Q, w], [Q, 2]
+  Slot pre;               // [Q, 4w]
 };
 
-// What a backward writes on its way; all blocks share one.
+// What a forward and a backward write on their way; all blocks share one.
 struct BlockScratch {
-  Slot d_branch;  // [T, w]
-  Slot d_wide;    // [T, 4w]
-  Slot d_rows;    // [b, w]
+  Slot branch;  // [T, w]
+  Slot wide;    // [T, 4w]
+  Slot d_rows;  // [b, w]
 };
 
 class Block {
@@ -63,7 +65,7 @@ class Block {
 
   // x: [T, w]; out: [Q, w], which may be x itself when nothing is kept for a backward.
   void Forward(const OpTable& ops, const Arena& arena, const BlockSlots& slots,
-               const Sequences& sequences, View x, View out) const;
+               const BlockScratch& scratch, const Sequences& sequences, View x, View out) const;
   // d: [Q, w] the gradient of out, used up; d_x: [T, w], may be the same memory if not pruned.
   void Backward(const OpTable& ops, const Arena& arena, const BlockSlots& slots,
                 const BlockScratch& scratch, const Sequences& sequences, View x, View d,

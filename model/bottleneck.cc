@@ -61,9 +61,12 @@ void Bottleneck::Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan) {
   if (downsample_) downsample_->Plan(groups, out.rows(), plan);
 }
 
-int64_t Bottleneck::ScratchSize(const ImageShape& in) const {
-  const int64_t out = Out(in).rows();
-  return std::max({out * channels_out(), in.rows() * planes_, out * in_});
+ResnetScratch Bottleneck::PlanScratch(const ImageShape& in, ArenaPlan* plan) const {
+  const int64_t out = Out(in).rows(), wide = in.rows() * planes_;
+  ResnetScratch scratch;
+  scratch.first = plan->Add(1, std::max({out * channels_out(), wide, out * in_}));
+  scratch.second = plan->Add(1, wide);
+  return scratch;
 }
 
 ConvInput Bottleneck::Middle(const Arena& arena, const BatchNorm& norm2) const {

@@ -14,7 +14,7 @@
 
 namespace contrail::model {
 
-// What a backward writes on its way; all blocks share them. Shaped as needed.
+// What a backward writes on its way, shaped as needed.
 struct ResnetScratch {
   Slot first, second;
 };
@@ -31,8 +31,7 @@ class Bottleneck {
   void Bind(ParamCursor* cursor);
   void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
   void Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan);
-  // Elements that a backward needs of each slot of ResnetScratch.
-  int64_t ScratchSize(const ImageShape& in) const;
+  ResnetScratch PlanScratch(const ImageShape& in, ArenaPlan* plan) const;
 
   ImageShape Out(const ImageShape& in) const { return stride_ == 1 ? in : in.Halved(); }
   int64_t channels_in() const { return in_; }

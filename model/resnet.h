@@ -34,6 +34,13 @@ class ResnetTower final : public ImageTower {
   static constexpr int64_t kStride = 32;  // pixels to a position of the last stage
 
   void PlanGradients(ArenaPlan* plan);
+  void PlanInput(size_t block, ArenaPlan* plan);
+  void PlanStem(ArenaPlan* plan);
+  void PlanBlock(size_t block, ArenaPlan* plan);
+  void PlanScratchAt(int64_t place, size_t block, ArenaPlan* plan);
+  void PlanInference(ArenaPlan* plan);
+  void PlanKeep(ArenaPlan* plan);
+  void PlanRecompute(ArenaPlan* plan);
   NormMode Mode(int64_t count, bool collect) const;
   int64_t GroupsOf(int64_t count) const;
   // Of the stem's convolutions' outputs, and of block `i`'s input.
@@ -56,8 +63,8 @@ class ResnetTower final : public ImageTower {
   int64_t samples_ = 0, kept_ = 0;
   Slot pixels_;               // [b R^2, 3]
   std::vector<Slot> inputs_;  // of each block and of the pool; two in turn if not training
-  ResnetScratch scratch_;
-  Slot d_even_, d_odd_;  // gradients of the blocks' inputs, in turn where the shape changes
+  std::vector<ResnetScratch> scratch_;  // of each block, and of the stem (last)
+  Slot d_inputs_[2];  // gradients of the blocks' inputs, in turn where the shape changes
 };
 
 }  // namespace contrail::model

@@ -52,7 +52,7 @@ void TextTower::Plan(int64_t samples, int64_t tokens, const PlanFor& what, Arena
 
 void TextTower::PlanScratch(bool training, ArenaPlan* plan) {
   head_.PlanScratch(plan);
-  if (training) transformer_.PlanScratch(plan);
+  transformer_.PlanScratch(training, plan);
 }
 
 Sequences TextTower::Captions(const TextBatch& texts) const {

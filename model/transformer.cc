@@ -42,8 +42,9 @@ void Transformer::Plan(int64_t tokens, int64_t samples, bool training, bool reco
   out_ = plan->AddWide(samples, shape_.block.width);
 }
 
-void Transformer::PlanScratch(ArenaPlan* plan) {
+void Transformer::PlanScratch(bool training, ArenaPlan* plan) {
   scratch_ = Block::PlanScratch(shape_.block.width, tokens_, samples_, plan);
+  if (!training) return;
   d_out_ = plan->AddWide(samples_, shape_.block.width);
   d_x_ = plan->AddWide(tokens_, shape_.block.width);
 }
@@ -59,7 +60,7 @@ View Transformer::Forward(const OpTable& ops, const Arena& arena, const Sequence
     const View next = !last           ? arena.At(inputs_[keep ? mine + 1 : 0], tokens)
                       : pruned(layer) ? out
                                       : arena.At(whole_out_, tokens);
-    blocks_[mine].Forward(ops, arena, slots_[place], sequences, x, next);
+    blocks_[mine].Forward(ops, arena, slots_[place], scratch_, sequences, x, next);
   }
   if (!shape_.prune_last) {
     ops.GatherRows(arena.At(whole_out_, tokens), sequences, shape_.block.pick, out);
@@ -78,8 +79,8 @@ void Transformer::Backward(const OpTable& ops, const Arena& arena, const Sequenc
   for (int64_t layer = shape_.layers - 1; layer >= 0; --layer) {
     const size_t mine = static_cast<size_t>(layer);
     if (recompute_ && layer + 1 < shape_.layers) {  // the last one's activations are still there
-      blocks_[mine].Forward(ops, arena, slots_[mine], sequences, arena.At(inputs_[mine], tokens),
-                            arena.At(inputs_[mine + 1], tokens));
+      blocks_[mine].Forward(ops, arena, slots_[mine], scratch_, sequences,
+                            arena.At(inputs_[mine], tokens), arena.At(inputs_[mine + 1], tokens));
     }
     blocks_[mine].Backward(ops, arena, slots_[mine], scratch_, sequences,
                            arena.At(inputs_[mine], tokens), pruned(layer) ? d_out : d_x, d_x);

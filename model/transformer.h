@@ -24,7 +24,7 @@ class Transformer {
   // What stays between a kept forward and its backward (where `recompute`, blocks' inputs and the
   // last block's), then what one pass needs meanwhile.
   void Plan(int64_t tokens, int64_t samples, bool training, bool recompute, ArenaPlan* plan);
-  void PlanScratch(ArenaPlan* plan);
+  void PlanScratch(bool training, ArenaPlan* plan);
 
   // Where the tokens enter: the caller fills it before Forward.
   View Input(const Arena& arena, int64_t tokens) const { return arena.At(inputs_[0], tokens); }

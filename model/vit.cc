@@ -67,7 +67,7 @@ void VitTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
 void VitTower::PlanScratch(bool training, ArenaPlan* plan) {
   projected_ = plan->Add(samples_ * patches_, width_);
   head_.PlanScratch(plan);
-  if (training) transformer_.PlanScratch(plan);
+  transformer_.PlanScratch(training, plan);
 }
 
 void VitTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t* images, int64_t count,

@@ -20,6 +20,7 @@ class CpuOpTable final : public OpTable {
 
   void Linear(View x, View w, View bias, View residual, View out) const override;
   void LinearActivation(View x, View w, View bias, Activation f, View pre, View act) const override;
+  void Activate(View pre, Activation f, View act) const override;
   void LinearBackwardInput(View d_out, View w, View d_x) const override;
   void LinearActivationBackwardInput(View d_out, View w, Activation f, View pre,
                                      View d_pre) const override;

@@ -298,6 +298,31 @@ void CpuOpTable::ScatterAddRows(View rows, const Sequences& sequences, Pick pick
   });
 }
 
+void CpuOpTable::Activate(View pre, Activation f, View act) const {
+  CONTRAIL_ASSERT(pre.rows == act.rows && pre.cols == act.cols && pre.type == act.type);
+  if (Is16Bit(pre.type)) {
+    const Rows16 rows(mixed_);
+    ByRows(pre.rows, pre.cols, [&](int64_t first, int64_t count) {
+      float* const row = ThreadWorkspace().rows;
+      CONTRAIL_ASSERT(pre.cols <= kLongestRow);
+      for (int64_t i = first; i < first + count; ++i) {
+        rows.ToFloat(pre, i, 0, pre.cols, row);
+        Kernels<float>().activate(pre.cols, row, f == Activation::kGelu, row);
+        rows.FromFloat(row, act, i, 0, pre.cols);
+      }
+    });
+    return;
+  }
+  ByType(pre.type, [&]<typename T>() {
+    const kernels::Table<T>& table = Kernels<T>();
+    ByRows(pre.rows, pre.cols, [&](int64_t first, int64_t count) {
+      for (int64_t i = first; i < first + count; ++i) {
+        table.activate(pre.cols, Row<T>(pre, i), f == Activation::kGelu, Row<T>(act, i));
+      }
+    });
+  });
+}
+
 void CpuOpTable::Normalize(View x, View y, View norms) const {
   ByType(x.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();

@@ -91,6 +91,8 @@ class OpTable {
   // pre[M, N] = x w^T + bias; act[M, N] = f(pre).
   virtual void LinearActivation(View x, View w, View bias, Activation f, View pre,
                                 View act) const = 0;
+  // act[M, N] = f(pre): LinearActivation's again, bit for bit.
+  virtual void Activate(View pre, Activation f, View act) const = 0;
   // d_x[M, K] = d_out[M, N] w[N, K].
   virtual void LinearBackwardInput(View d_out, View w, View d_x) const = 0;
   // d_pre[M, K] = (d_out w) * f'(pre[M, K]): through a linear layer and the activation before it.

@@ -89,6 +89,9 @@ TEST_P(Ops, LinearActivation) {
       const at::Tensor expected_pre = at::linear(Leaf(x), Leaf(w), Leaf(bias)).detach();
       at::Tensor pre = Empty({m, n}), act = Empty({m, n});
       ops_->LinearActivation(AsView(x), AsView(w), AsView(bias), f, AsView(pre), AsView(act));
+      at::Tensor again = Empty({m, n});
+      ops_->Activate(AsView(pre), f, AsView(again));
+      EXPECT_TRUE(again.equal(act));
       ExpectClose(pre, expected_pre, "pre");
       const at::Tensor lp = Leaf(pre);
       const at::Tensor expected =

@@ -136,7 +136,8 @@ TEST(Sixteen, ActivationsTakeLittleMoreThanHalf) {
     model->Plan(8, 0, true);
     return static_cast<double>(model->arena_bytes());
   };
-  EXPECT_LT(bytes(at::kBFloat16), 0.6 * bytes(at::kFloat));
+  // The residual stream, two of ten widths, stays fp32.
+  EXPECT_LT(bytes(at::kBFloat16), 0.63 * bytes(at::kFloat));
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ constexpr Table<T> MakeTable(const char* name) {
           ColumnSums<T>,
           Normalize<T>,
           NormalizeBackward<T>,
-          Add<T>};
+          Add<T>,
+          ActivateRow<T>};
 }
 
 extern const Table<float> kFloat;

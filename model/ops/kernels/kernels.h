@@ -109,6 +109,7 @@ struct Table {
   void (*normalize_backward)(int64_t m, int64_t n, const T* y, int64_t y_row, const T* norms,
                              const T* d_y, int64_t d_y_row, T* d_x, int64_t d_x_row);
   void (*add)(int64_t n, const T* a, const T* b, T* out);  // out = a + b
+  void (*activate)(int64_t n, const T* x, bool exact_gelu, T* y);
 };
 
 // What is there for 16-bit formats. Everything but products is done in fp32, a row at a time.

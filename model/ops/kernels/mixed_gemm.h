@@ -226,12 +226,14 @@ inline void FinishMixed(const MixedGemm& g, int64_t row, int64_t rows, int64_t c
       Vec<float> v = Load(sums + j);
       if (g.bias != nullptr) v += Read(g.bias + column + j, lanes);
       if (g.residual != nullptr) v += ReadAs(g.residual_format, residual, j, lanes);
-      if (g.epilogue == Epilogue::kActivate) {
-        WriteAs(g.type, other, j, Activate<float>(v, g.exact_gelu), lanes);
-      } else if (g.epilogue == Epilogue::kBackActivate) {
+      if (g.epilogue == Epilogue::kBackActivate) {
         v *= ActivateSlope<float>(ReadAs(g.type, other, j, lanes), g.exact_gelu);
       }
       WriteAs(g.c_format, c, j, v, lanes);
+      if (g.epilogue == Epilogue::kActivate) {  // of what was stored: a backward forms it again
+        v = ReadAs(g.c_format, c, j, lanes);
+        WriteAs(g.type, other, j, Activate<float>(v, g.exact_gelu), lanes);
+      }
     });
   }
 }

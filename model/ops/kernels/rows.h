@@ -162,4 +162,11 @@ void Add(int64_t n, const T* a, const T* b, T* out) {
   });
 }
 
+template <typename T>
+void ActivateRow(int64_t n, const T* x, bool exact_gelu, T* y) {
+  EachVector<T>(n, [=](int64_t j, int64_t lanes) {
+    Write<T>(y + j, Activate<T>(Read(x + j, lanes), exact_gelu), lanes);
+  });
+}
+
 }  // namespace contrail::model::kernels::CONTRAIL_ISA
