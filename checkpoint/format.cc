@@ -40,17 +40,22 @@ std::vector<Range> ToRanges(const Json& json) {
 
 // Everything but what LineageOf leaves out.
 Json FromTrainedState(const RunState& state) {
-  return {{"step", state.step},
-          {"samples_seen", state.samples_seen},
-          {"phase", state.phase},
-          {"phase_step", state.phase_step},
-          {"model", state.model},
-          {"activation", state.activation},
-          {"resolution", state.resolution},
-          {"fingerprint", state.fingerprint},
-          {"data_fingerprint", state.data_fingerprint},
-          {"parent", state.parent},
-          {"loss", FromDouble(state.loss)}};
+  Json json = {{"step", state.step},
+               {"samples_seen", state.samples_seen},
+               {"phase", state.phase},
+               {"phase_step", state.phase_step},
+               {"model", state.model},
+               {"activation", state.activation},
+               {"resolution", state.resolution},
+               {"fingerprint", state.fingerprint},
+               {"data_fingerprint", state.data_fingerprint},
+               {"parent", state.parent},
+               {"loss", FromDouble(state.loss)}};
+  if (state.skipped_steps > 0) {  // else every step was an update
+    json["skipped_steps"] = state.skipped_steps;
+    json["updates"] = state.updates;
+  }
+  return json;
 }
 
 Json FromState(const RunState& state) {
@@ -74,6 +79,8 @@ RunState ToState(const Json& json) {
   json.at("data_fingerprint").get_to(state.data_fingerprint);
   json.at("parent").get_to(state.parent);
   state.loss = ToDouble(json.at("loss"));
+  state.skipped_steps = json.value("skipped_steps", uint64_t{0});
+  state.updates = json.value("updates", uint64_t{0});
   json.at("world_size").get_to(state.world_size);
   json.at("attempt").get_to(state.attempt);
   json.at("config_toml").get_to(state.config_toml);

@@ -51,9 +51,11 @@ struct RunState {
   int64_t resolution = 0;
   std::string fingerprint;  // TrainingFingerprint(config)
   std::string data_fingerprint;
-  std::string parent;       // lineage hash of the step this run went on from; "" = fresh
-  double loss = 0;          // of the last step
-  std::string config_toml;  // resolved
+  std::string parent;          // lineage hash of the step this run went on from; "" = fresh
+  double loss = 0;             // of the last step that was not skipped
+  uint64_t skipped_steps = 0;  // of all steps: their updates were not applied (NaN, overflow)
+  uint64_t updates = 0;        // that the moments have seen; kept where steps were skipped
+  std::string config_toml;     // resolved
 };
 
 // Who is who: ranks of one node share one shard file.

@@ -60,6 +60,8 @@ struct Config {
     std::string loss = "clip";
     std::string grad_reduce = "fp32";
     std::string overlap = "on";
+    int64_t bad_steps_in_a_row = 3;
+    int64_t replica_check_steps = 100;  // 0 = off
   } train;
   struct {
     int64_t every_steps = 0;  // 0 = by minutes only

@@ -128,6 +128,11 @@ std::vector<KeySpec> MakeTable() {
       Aside(Choice("train.overlap", AT(train.overlap), {"on", "off"},
                    "moves gradients and weights while the towers compute; the results are the "
                    "same")),
+      Aside(Key("train.bad_steps_in_a_row", AT(train.bad_steps_in_a_row), {.min = 1},
+                "steps with a NaN or infinite loss or gradient are skipped; so many in a row and "
+                "the run goes back to its last checkpoint")),
+      Aside(Key("train.replica_check_steps", AT(train.replica_check_steps), kNotNegative,
+                "every so many steps the weights of all ranks are compared by hash; 0 = never")),
 
       Aside(Key("checkpoint.every_steps", AT(checkpoint.every_steps), kNotNegative,
                 "save after every so many steps; 0 = by time only")),

@@ -25,6 +25,8 @@ int Class(const RankEnd& end) {
 Cause CauseOf(const RankEnd& end) {
   if (!end.record) return Cause::kRankDied;
   if (end.record->outcome == "user_error") return Cause::kUserError;
+  if (end.record->error_id == "E-NONFINITE") return Cause::kBadSteps;
+  if (end.record->error_id == "E-REPLICA") return Cause::kReplica;
   return end.record->outcome == "bug" ? Cause::kBug : Cause::kError;
 }
 
@@ -76,6 +78,16 @@ std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
     failure.detail = first->record->message;
     if (!first->record->host.empty()) failure.host = first->record->host;
     failure.step = std::max(failure.step, first->record->step);
+    // All ranks said the same, and whose fault it was where they know.
+    if (failure.cause == Cause::kBadSteps || failure.cause == Cause::kReplica) {
+      failure.rank = -1;
+      failure.host.clear();
+    }
+    for (const RankEnd& end : ends) {
+      if (first->record->culprit < 0 || end.rank != first->record->culprit) continue;
+      failure.rank = end.rank;
+      failure.host = end.record && !end.record->host.empty() ? end.record->host : end.host;
+    }
   } else {
     failure.detail = DescribeExit(first->status);
     if (first->status && WIFSIGNALED(*first->status) && ByItsOwnFault(WTERMSIG(*first->status))) {

@@ -21,6 +21,10 @@ const char* CauseName(Cause cause) {
       return "start_failed";
     case Cause::kNodeLost:
       return "node_lost";
+    case Cause::kBadSteps:
+      return "bad_steps";
+    case Cause::kReplica:
+      return "replica";
   }
   return "error";
 }
@@ -38,8 +42,11 @@ Decision RestartPolicy::Decide(const Failure& failure, uint64_t committed_step) 
   if (committed_step > committed_step_) tries_ = 0;
   committed_step_ = committed_step;
   ++tries_;
-  const bool again =
-      !failure.error_id.empty() && failure.error_id == last_error_ && failure.step == last_step_;
+  // The same samples give the same bad step, whatever happened in between.
+  const bool bad_again =
+      failure.cause == Cause::kBadSteps && !bad_steps_.insert(failure.step).second;
+  const bool again = bad_again || (!failure.error_id.empty() && failure.error_id == last_error_ &&
+                                   failure.step == last_step_);
   last_error_ = failure.error_id;
   last_step_ = failure.step;
   if (again) {

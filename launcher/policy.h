@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace contrail::launcher {
@@ -15,8 +16,11 @@ enum class Cause {
   kRankHung,
   kStartFailed,  // no rank came to its first step
   kNodeLost,
+  kBadSteps,  // several in a row whose loss or gradient was not finite
+  kReplica,   // a rank held other weights than the rest: silent corruption
 };
-// As in incidents.jsonl: "rank_died", "rank_hung", "start_failed", "error", "node_lost".
+// As in incidents.jsonl: "rank_died", "rank_hung", "start_failed", "error", "node_lost",
+// "bad_steps", "replica".
 const char* CauseName(Cause cause);
 
 // The first cause of an attempt's end.
@@ -60,6 +64,7 @@ class RestartPolicy {
   int64_t tries_ = 0;  // failures since the last progress
   std::string last_error_;
   uint64_t last_step_ = 0;
+  std::set<uint64_t> bad_steps_;  // where attempts ended for bad steps
 };
 
 }  // namespace contrail::launcher

@@ -15,6 +15,7 @@
 #include "launcher/reporter.h"
 #include "launcher/run_setup.h"
 #include "launcher/shared_memory.h"
+#include "monitoring/bad_step.h"
 #include "slurm/requeue.h"
 
 namespace contrail::launcher {
@@ -42,6 +43,7 @@ class Supervisor {
       if (end.kind == Kind::kDone) return Done();
       if (end.kind == Kind::kStopped) return Stopped();
       committed_ = NewestCommitted();
+      TakeBadSteps();
       if (Refused(end)) return Refuse(end);
       reporter_.Failed(end.failure, end);
       Append(ledger_.Open(end, attempt_, Ranks(), SystemClock().Now()));
@@ -83,6 +85,7 @@ class Supervisor {
     if (attempt_ == job_.first_attempt) plan.from = job_.from;
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
+    bad_steps_taken_ = 0;
     Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
     RemoveSharedMemory(job_.run.root);
@@ -110,9 +113,32 @@ class Supervisor {
       Append(incident);
       reporter_.Recovered(*incident);
     }
+    if (view.now - bad_steps_read_ >= 1) {
+      bad_steps_read_ = view.now;
+      TakeBadSteps();
+    }
     if (lease_.lost()) {
       throw UserError("E-RUN-BUSY", job_.run.root, "another launcher took the run over",
                       "this one ended its ranks and keeps off");
+    }
+  }
+
+  // Skipped steps end no attempt: they become incidents of their own as they happen.
+  void TakeBadSteps() {
+    const std::vector<monitor::BadStep> steps = monitor::ReadBadSteps(job_.run, attempt_);
+    for (; bad_steps_taken_ < steps.size(); ++bad_steps_taken_) {
+      const monitor::BadStep& step = steps[bad_steps_taken_];
+      monitor::Incident incident;
+      incident.attempt = attempt_;
+      incident.cause = "bad_step";
+      incident.rank = step.rank;
+      incident.host = step.host;
+      incident.detail = step.detail;
+      incident.step = step.step;
+      incident.ranks_before = incident.ranks_after = Ranks();
+      incident.action = "skip";
+      incident.time = step.time;
+      Append(incident);
     }
   }
 
@@ -126,6 +152,7 @@ class Supervisor {
   }
 
   int Done() {
+    TakeBadSteps();
     Append(ledger_.Close());
     committed_ = NewestCommitted();
     monitor::Summary summary = Summarise("done");
@@ -143,6 +170,7 @@ class Supervisor {
   }
 
   int Stopped() {
+    TakeBadSteps();
     Append(ledger_.Close());
     committed_ = NewestCommitted();
     Finish(Summarise("stopped"));
@@ -250,6 +278,8 @@ class Supervisor {
   double train_seconds_ = 0;
   uint64_t last_step_ = 0;
   double last_step_time_ = 0;
+  size_t bad_steps_taken_ = 0;  // of this attempt
+  double bad_steps_read_ = 0;
   uint64_t steps_trained_ = 0;
   double steps_seconds_ = 0;
 

@@ -69,6 +69,7 @@ void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) 
       {"error_id", record.error_id},
       {"message", record.message},
       {"time", record.time},
+      {"culprit", record.culprit},
   };
   if (!record.missing.empty()) object["missing"] = record.missing;
   fs.MakeDirs(run.Attempt(record.attempt));
@@ -95,6 +96,7 @@ std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
     }
   }
   record.time = Field(*object, "time", 0.0);
+  record.culprit = Field(*object, "culprit", -1);
   return record;
 }
 

@@ -25,6 +25,8 @@ struct EndRecord {
   std::string message;       // the whole line
   std::vector<int> missing;  // E-MPI-TIMEOUT: ranks that had not come to the collective
   double time = 0;           // seconds since the Unix epoch
+  // The rank whose fault it was, where all ranks left together and know; -1 otherwise.
+  int culprit = -1;
 };
 
 // The outcome table.

@@ -12,7 +12,8 @@ namespace contrail::monitor {
 
 struct Incident {
   int attempt = 0;    // the attempt that ended
-  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" | "node_lost"
+  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" | "node_lost" |
+                      // "bad_steps" | "replica"; "bad_step" ended no attempt
   int rank = -1;      // the culprit, -1 where none can be named
   std::string host;
   std::string detail;         // "killed by signal 9", the first error line
@@ -20,7 +21,7 @@ struct Incident {
   uint64_t resumed_from = 0;  // checkpoint the next attempt starts from (0 = from the beginning)
   int ranks_before = 0;
   int ranks_after = 0;
-  std::string action;  // "restart" | "give_up"
+  std::string action;  // "restart" | "give_up" | "skip"
   double time = 0;     // Unix time of noticing
   // Seconds; filled in as they become known, the incident is written when training goes on.
   double detect = 0;   // from the last sign of life (or the death) to noticing

@@ -96,6 +96,11 @@ std::vector<Metric> MakeMetrics() {
       NotExported(OfStep(
           "world_size", "ranks", "", "ranks that trained the step",
           [](const StepRow& row, size_t) { return static_cast<double>(row.record.world_size); })),
+      NotExported(OfStep("skipped_steps", "skipped steps", "steps",
+                         "steps so far whose loss or gradient was not finite, and was not applied",
+                         [](const StepRow& row, size_t) {
+                           return static_cast<double>(row.record.skipped_steps);
+                         })),
       NotExported(OfStep("wall_time", "wall time", "s", "Unix time at the end of the step",
                          [](const StepRow& row, size_t) { return row.record.wall_time; })),
   };
@@ -186,6 +191,7 @@ StepRow Summarize(const StepRecord& record) {
   row.record.samples_per_second = record.samples_per_second;
   row.record.world_size = record.world_size;
   row.record.late = record.late;
+  row.record.skipped_steps = record.skipped_steps;
   for (size_t phase = 0; phase < kNumPhases; ++phase) {
     row.phases[phase] = StatsOf(record.ranks, Phases()[phase].field);
   }

@@ -5,6 +5,7 @@
 //   checkpoints/           step_00001200/ ...                               worker
 //   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
 //   attempts/attempt_A/    end_rank_R.json                                  each worker
+//                          bad_steps.jsonl                                  rank 0
 //   logs/attempt_A/        node_N.log, rank-tagged                          launcher
 //   incidents.jsonl        one JSON object a line                           launcher
 //   eval/                  zero_shot_step_00001200.json                     eval
@@ -27,6 +28,7 @@ struct RunDir {
   std::string EndRecord(int attempt, int rank) const {
     return Attempt(attempt) + "/end_rank_" + std::to_string(rank) + ".json";
   }
+  std::string BadSteps(int attempt) const { return Attempt(attempt) + "/bad_steps.jsonl"; }
   std::string Logs(int attempt) const { return root + "/logs/attempt_" + std::to_string(attempt); }
   std::string Incidents() const { return root + "/incidents.jsonl"; }
   std::string Eval() const { return root + "/eval"; }

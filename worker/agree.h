@@ -18,10 +18,14 @@ class AgreedError : public Error {
   // `line` is the whole what() of the first failing rank's error.
   AgreedError(ErrorKind kind, const std::string& id, const std::string& line, bool speaks);
   AgreedError(const Error& error, bool speaks);
-  bool speaks() const { return speaks_; }  // true on the one rank that prints the line
+  // The rank whose fault it is, where one can be named; the launcher's incident says so.
+  void Blame(int rank) { culprit_ = rank; }
+  int culprit() const { return culprit_; }  // -1: nobody, or the rank that speaks
+  bool speaks() const { return speaks_; }   // true on the one rank that prints the line
 
  private:
   bool speaks_;
+  int culprit_ = -1;
 };
 
 // Runs `work` on every rank (a collective). Where it threw on any of them, every rank throws an

@@ -11,6 +11,7 @@ static_assert(sizeof(monitor::StepTimes) == kTimes * sizeof(float));
 enum Slot {
   kNorm,
   kCorrect,
+  kWeightsHash,
   kStop,
   kSave,
   kSaveNow,
@@ -24,6 +25,7 @@ constexpr int kWidth = kFirstTime + kTimes;
 void Write(const Pulse& pulse, double* out) {
   out[kNorm] = pulse.grad_norm_squared;
   out[kCorrect] = static_cast<double>(pulse.correct);
+  out[kWeightsHash] = pulse.weights_hash;
   out[kStop] = pulse.stop;
   out[kSave] = static_cast<int>(pulse.save);
   out[kSaveNow] = pulse.save_now;
@@ -60,6 +62,7 @@ Verdict Exchange(Comm& comm, const Pulse& own) {
     const double* row = root + static_cast<int64_t>(rank) * kWidth;
     norm_squared += row[kNorm];
     verdict.correct += static_cast<int64_t>(row[kCorrect]);
+    verdict.weights_hashes.push_back(static_cast<uint32_t>(row[kWeightsHash]));
     verdict.stop = verdict.stop || row[kStop] != 0;
     verdict.all_written = verdict.all_written && IsWritten(row[kSave]);
     float times[kTimes];

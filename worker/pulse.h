@@ -17,6 +17,7 @@ enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed };
 struct Pulse {
   double grad_norm_squared = 0;  // of own slices
   int64_t correct = 0;           // own images whose best text is their own
+  uint32_t weights_hash = 0;     // in steps that compare replicas, the same on all ranks
   bool stop = false;             // this process was asked to stop
   SaveStatus save = SaveStatus::kIdle;
   bool save_now = false;        // rank 0: its clock says it is time
@@ -29,7 +30,8 @@ struct Pulse {
 // What all of them know afterwards: the same on every rank.
 struct Verdict {
   double grad_norm = 0;
-  int64_t correct = 0;  // of the global batch
+  int64_t correct = 0;                   // of the global batch
+  std::vector<uint32_t> weights_hashes;  // rank order
   bool stop = false;
   bool all_written = false;  // every rank's part is written or has failed
   bool save_now = false;
@@ -37,6 +39,9 @@ struct Verdict {
   uint64_t committed_step = 0;
   int failed_saves = 0;
   std::vector<monitor::StepTimes> times;  // rank order
+  // Set by the trainer: a save waits until a step is good again, so that a rollback goes back to
+  // before the bad ones.
+  bool hold_save = false;
 };
 
 Verdict Exchange(Comm& comm, const Pulse& own);

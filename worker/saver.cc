@@ -74,7 +74,7 @@ double Saver::AfterStep(const Verdict& verdict, const ckpt::RunState& state,
   if (job_ && verdict.all_written) CollectReports();
   due_ = due_ || verdict.save_now ||
          (options_.every_steps > 0 && state.step % options_.every_steps == 0);
-  if (due_ && !busy()) Begin(state, snapshot);
+  if (due_ && !busy() && !verdict.hold_save) Begin(state, snapshot);
   return SystemClock().Monotonic() - start;
 }
 

@@ -65,6 +65,9 @@ class Session {
   // Leaves the end record and says in the progress word that this rank has failed.
   void Fail(const std::exception& error) {
     monitor::EndRecord record;
+    if (const auto* agreed = dynamic_cast<const AgreedError*>(&error)) {
+      record.culprit = agreed->culprit();
+    }
     monitor::DescribeFailure(error, record);
     if (const auto* timeout = dynamic_cast<const TimeoutError*>(&error)) {
       record.missing = timeout->missing();

@@ -10,6 +10,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/strings.h"
+#include "configs/load.h"
 #include "model/cuda_part.h"
 #include "worker/agree.h"
 
@@ -36,6 +37,33 @@ std::string NearestDivisors(int64_t batch, int ranks) {
   if (above >= batch && batch % ranks != 0 && below == batch) return std::to_string(below);
   return above <= batch && above != below ? std::to_string(below) + " or " + std::to_string(above)
                                           : std::to_string(below);
+}
+
+// "train.lr = 0.001" for every key of the configuration.
+std::string KeysOf(const Config& config) {
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : ResolvedValues(ToToml(config))) {
+    lines.push_back(key + " = " + value);
+  }
+  return Join(lines, "\n");
+}
+
+// "train.lr = 0.5 against train.lr = 0.001", the first three.
+std::string KeysThatDiffer(const std::string& theirs, const std::string& ours) {
+  const std::vector<std::string> a = Split(theirs, '\n');
+  const std::vector<std::string> b = Split(ours, '\n');
+  std::vector<std::string> differences;
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+    const std::string left = i < a.size() ? a[i] : "nothing";
+    const std::string right = i < b.size() ? b[i] : "nothing";
+    if (left == right) continue;
+    if (differences.size() == 3) {
+      differences.push_back("...");
+      break;
+    }
+    differences.push_back(left + " against " + right);
+  }
+  return Join(differences, ", ");
 }
 
 // The build id that the linker put into this program, as hex digits; "" where it put none.
@@ -124,11 +152,10 @@ void CheckDataSize(uint64_t samples, const Config& config) {
                   "name more shards or lower train.global_batch_size");
 }
 
-void CheckSameEverywhere(Comm& comm, const std::string& config_fingerprint,
-                         const std::string& data_fingerprint) {
-  const std::vector<std::pair<const char*, std::string>> sides = {{"config", config_fingerprint},
-                                                                  {"program", ProgramFingerprint()},
-                                                                  {"data", data_fingerprint}};
+void CheckSameEverywhere(Comm& comm, const Config& config, const std::string& data) {
+  const std::string keys = KeysOf(config);
+  const std::vector<std::pair<const char*, std::string>> sides = {
+      {"config", Hex64(Fnv1a(keys))}, {"program", ProgramFingerprint()}, {"data", data}};
   std::vector<std::string> mine = {HostName()};
   for (const auto& side : sides) mine.push_back(side.second);
   const std::vector<std::string> all = comm.AllGatherText(Join(mine, "\n"));
@@ -137,10 +164,13 @@ void CheckSameEverywhere(Comm& comm, const std::string& config_fingerprint,
     const std::vector<std::string> other = Split(all[rank], '\n');
     for (size_t i = 0; i < sides.size(); ++i) {
       if (other[i + 1] == root[i + 1]) continue;
+      const std::string what =
+          i > 0 ? "(" + other[i + 1] + ") than rank 0 on " + root[0] + " (" + root[i + 1] + ")"
+                : "than rank 0 on " + root[0] + ": " +
+                      KeysThatDiffer(comm.BroadcastText(keys, rank), comm.BroadcastText(keys, 0));
       throw AgreedError(
           UserError("E-RANKS-DISAGREE", "rank " + std::to_string(rank) + " on " + other[0],
-                    std::string("runs another ") + sides[i].first + " (" + other[i + 1] +
-                        ") than rank 0 on " + root[0] + " (" + root[i + 1] + ")",
+                    std::string("runs another ") + sides[i].first + " " + what,
                     "every node must see the same files: config, contrail-worker and shards"),
           comm.rank() == 0);
     }

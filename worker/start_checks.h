@@ -23,10 +23,9 @@ void CheckConfig(const Config& config, int ranks);
 // Fewer samples than one global batch: E-DATA-SMALL.
 void CheckDataSize(uint64_t samples, const Config& config);
 
-// Collective. Ranks that run another config, program or data than rank 0: E-RANKS-DISAGREE with
-// both sides.
-void CheckSameEverywhere(Comm& comm, const std::string& config_fingerprint,
-                         const std::string& data_fingerprint);
+// Collective. Ranks that run another config (any key), program or data than rank 0:
+// E-RANKS-DISAGREE with both sides. `data` describes the shards, ending in their fingerprint.
+void CheckSameEverywhere(Comm& comm, const Config& config, const std::string& data);
 
 // Collective. A file that rank 0 writes must be there for every rank: E-RUN-NOT-SHARED.
 void CheckShared(Comm& comm, const monitor::RunDir& run);

@@ -103,6 +103,7 @@ model::LossOutput TrainStep::Loss(monitor::StepTimes& times) {
                      [this](at::Tensor tensor) { comm_.AllReduceSum(std::move(tensor)); });
   d_scale_ = output.d_scale;
   d_bias_ = output.d_bias;
+  last_loss_ = output.loss;
   times.loss = watch.Lap();
   return output;
 }
@@ -176,6 +177,26 @@ void TrainStep::ClampOwnLogitScale(int bucket) {
   if (!std::less<>()(place, begin) && std::less<>()(place, begin + own.numel())) {
     ClampLogitScale(scale, options_.logit_scale_max);
   }
+}
+
+void TrainStep::Skip() { model_.DropStatistics(); }
+
+// Own slices hold sums already; the rest of every bucket is still this rank's own.
+bool TrainStep::OwnGradientBroken() const {
+  const auto broken = [](const at::Tensor& grads) {
+    return grads.numel() > 0 && !at::isfinite(grads.sum()).item<bool>();
+  };
+  for (int bucket = 0; bucket < flat_.num_buckets(); ++bucket) {
+    const at::Tensor grads = flat_.grads(bucket);
+    const int64_t slice = grads.numel() / comm_.size();
+    const int64_t own = comm_.rank() * slice;
+    if (comm_.size() == 1 ? broken(grads)
+                          : broken(grads.narrow(0, 0, own)) ||
+                                broken(grads.narrow(0, own + slice, grads.numel() - own - slice))) {
+      return true;
+    }
+  }
+  return false;
 }
 
 std::vector<int64_t> TrainStep::BrokenRows() const {

@@ -62,10 +62,17 @@ class TrainStep {
   // Before anybody but Encode reads working weights.
   void WaitForWeights() { traffic_.NeedAll(); }
 
+  // Instead of Backward and Update, or of Update alone: the step leaves no trace.
+  void Skip();
+
+  // This rank's contribution to the gradient, before the sum over ranks, holds a NaN or infinity.
+  // After a Backward and before the next step.
+  bool OwnGradientBroken() const;
   // Rows of the global batch whose gathered features are not finite, ascending.
   std::vector<int64_t> BrokenRows() const;
-  double logit_scale();  // of the weights as they are
-  double logit_bias();   // 0 where the loss has none
+  double loss() const { return last_loss_; }  // of the last Loss
+  double logit_scale();                       // of the weights as they are
+  double logit_bias();                        // 0 where the loss has none
   int64_t local_batch_size() const { return local_; }
 
  private:
@@ -95,6 +102,7 @@ class TrainStep {
   std::unique_ptr<model::Loss> loss_;
   double d_scale_ = 0;  // dL/ds of the last Loss
   double d_bias_ = 0;
+  double last_loss_ = 0;
   int logit_group_ = 0;  // of the parameters that no tower has
   size_t scale_ = 0;     // index of logit_scale
   size_t bias_ = 0;      // ... of logit_bias; 0 where the loss has none

@@ -1,9 +1,9 @@
 #include "worker/trainer.h"
 
-#include "common/error.h"
-#include "common/strings.h"
+#include <cmath>
+
 #include "data/order.h"
-#include "worker/agree.h"
+#include "worker/replica_check.h"
 #include "worker/signals.h"
 #include "worker/stopwatch.h"
 
@@ -21,29 +21,40 @@ Outcome Trainer::Run() {
     step_->Encode(batch, times);
     step_->Gather(times);
     const model::LossOutput loss = step_->Loss(times);
-    CheckFinite("loss", loss.loss);
-    step_->Backward(times);
+    // The same on every rank, as the gradient norm: all of them skip a step, or none.
+    const bool finite_loss = std::isfinite(loss.loss);
+    if (finite_loss) step_->Backward(times);
     reporter_->Late(lateness_.Exchange());
 
-    Pulse pulse = {.grad_norm_squared = step_->OwnGradSquares(),
+    Pulse pulse = {.grad_norm_squared = finite_loss ? step_->OwnGradSquares() : NAN,
                    .correct = loss.correct_image_to_text,
+                   .weights_hash = ReplicaHash(),
                    .stop = StopRequested(),
                    .times = times_};
     saver_->Fill(pulse);
-    const Verdict verdict = Exchange(comm_, pulse);
+    Verdict verdict = Exchange(comm_, pulse);
     reporter_->Times(verdict.times);
-    CheckFinite("gradient norm", verdict.grad_norm);
+    CheckReplicas(comm_, verdict.weights_hashes, done_ + 1);
 
     const double lr = plan_->LearningRate(done_);
-    const double scale = step_->logit_scale();  // as the loss was computed with
-    step_->Update(plan_->UpdatesBefore(done_) + 1, lr, verdict.grad_norm, times);
+    if (plan_->UpdatesBefore(done_) == 0) updates_ = 0;  // fresh moments
+    const double scale = step_->logit_scale();           // as the loss was computed with
+    if (std::isfinite(verdict.grad_norm)) {
+      step_->Update(++updates_, lr, verdict.grad_norm, times);
+      bad_steps_->Good();
+      loss_ = loss.loss;
+    } else {
+      step_->Skip();
+      bad_steps_->Bad(done_, finite_loss ? "gradient norm" : "loss",
+                      finite_loss ? verdict.grad_norm : loss.loss, *step_);
+    }
     ++done_;
-    loss_ = loss.loss;
+    verdict.hold_save = bad_steps_->in_a_row() > 0;
     times.checkpoint_stall =
         static_cast<float>(saver_->AfterStep(verdict, State(), [this] { return TakeSnapshot(); }));
     times.total = watch.Total();
     times_ = times;
-    Report(verdict, lr, scale);
+    Report(verdict, loss.loss, lr, scale);
     if (verdict.stop) break;
   }
   CommitThisStep();
@@ -67,6 +78,8 @@ ckpt::RunState Trainer::State() const {
   state.phase = phase;
   state.phase_step = done_ - plan_->phases()[phase].first_step;
   state.loss = loss_;
+  state.skipped_steps = bad_steps_->skipped();
+  state.updates = updates_;
   return state;
 }
 
@@ -80,44 +93,29 @@ ckpt::Snapshot Trainer::TakeSnapshot() const {
   return snapshot;
 }
 
-// The value is the same on every rank, so all of them leave together, before weights are touched.
-void Trainer::CheckFinite(const char* what, double value) const {
-  if (std::isfinite(value)) return;
-  const data::SampleOrder order(static_cast<uint64_t>(config_.run.seed), dataset_->shard_sizes(),
-                                static_cast<uint64_t>(config_.data.shuffle_window));
-  const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
-  const data::BatchPosition position = data::PositionOfStep(done_, dataset_->size(), batch);
-  const std::vector<int64_t> rows = step_->BrokenRows();
-  std::string who = "every feature of the batch is finite";
-  if (rows.size() == batch) {
-    who = "no feature of the batch is finite: the weights have diverged";
-  } else if (!rows.empty()) {
-    who = std::to_string(rows.size()) + " samples have broken features, first " +
-          dataset_->Key(order.At(position.epoch, position.first + rows[0]));
-  }
-  throw AgreedError(
-      EnvironmentError("E-NONFINITE", "step " + std::to_string(done_ + 1),
-                       std::string("the ") + what + " is " + ExactDouble(value) +
-                           ", batch of epoch " + std::to_string(position.epoch) +
-                           " from position " + std::to_string(position.first) + "; " + who,
-                       "lower train.lr or set train.grad_clip_norm, then resume"),
-      comm_.rank() == 0);
+// 0 in steps that do not compare.
+uint32_t Trainer::ReplicaHash() {
+  const auto every = static_cast<uint64_t>(config_.train.replica_check_steps);
+  if (every == 0 || comm_.size() == 1 || (done_ + 1) % every != 0) return 0;
+  step_->WaitForWeights();
+  return HashOfWeights(*flat_);
 }
 
-void Trainer::Report(const Verdict& verdict, double lr, double scale) {
+void Trainer::Report(const Verdict& verdict, double loss, double lr, double scale) {
   const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
   monitor::StepRecord record;
   record.step = done_;
   record.epoch = data::PositionOfStep(done_ - 1, dataset_->size(), batch).epoch;
   record.samples_seen = done_ * batch;
   record.wall_time = SystemClock().Now();
-  record.loss = loss_;
+  record.loss = loss;
   record.lr = lr;
   record.logit_scale = scale;
   record.grad_norm = verdict.grad_norm;
   record.accuracy_image_to_text = static_cast<double>(verdict.correct) / static_cast<double>(batch);
   record.samples_per_second = static_cast<double>(batch) / times_.total;
   record.world_size = comm_.size();
+  record.skipped_steps = bad_steps_->skipped();
   reporter_->Step(std::move(record));
 }
 

@@ -7,6 +7,7 @@
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 #include "model/clip.h"
+#include "worker/bad_steps.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
 #include "worker/lateness.h"
@@ -31,7 +32,7 @@ class Trainer {
   ~Trainer();
 
   // Collective. Trains until the plan ends or a stop is asked for; the last step is committed
-  // then. Throws AgreedError (E-NONFINITE, E-CKPT-SAVE) or the error of this rank alone.
+  // then. Throws AgreedError (E-NONFINITE, E-REPLICA, E-CKPT-SAVE) or this rank's error alone.
   Outcome Run();
 
  private:
@@ -47,8 +48,8 @@ class Trainer {
   void CommitThisStep();
   ckpt::RunState State() const;
   ckpt::Snapshot TakeSnapshot() const;
-  void CheckFinite(const char* what, double value) const;
-  void Report(const Verdict& verdict, double lr, double scale);
+  uint32_t ReplicaHash();
+  void Report(const Verdict& verdict, double loss, double lr, double scale);
 
   Comm& comm_;
   Progress& progress_;
@@ -66,12 +67,14 @@ class Trainer {
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Saver> saver_;
+  std::unique_ptr<BadSteps> bad_steps_;
   Lateness lateness_;
 
   ckpt::RunState state_;  // the part that stays the same in this attempt
   std::string data_fingerprint_;
-  uint64_t done_ = 0;         // optimizer steps done
-  double loss_ = 0;           // of the last one
+  uint64_t done_ = 0;         // steps done, the skipped ones too
+  uint64_t updates_ = 0;      // that the moments have seen
+  double loss_ = 0;           // of the last one that was not skipped
   monitor::StepTimes times_;  // of the last one
 };
 

@@ -5,6 +5,7 @@
 #include "data/order.h"
 #include "data/tokenizer.h"
 #include "worker/agree.h"
+#include "worker/loss_check.h"
 #include "worker/micro_batch.h"
 #include "worker/start_checks.h"
 #include "worker/trainer.h"
@@ -63,7 +64,9 @@ void Trainer::CheckStart() {
     tokenizer_ = data::Tokenizer::Load(config_.data.tokenizer);
     BuildModel(plan_->ResolutionAt(0));
   });
-  CheckSameEverywhere(comm_, TrainingFingerprint(config_), data_fingerprint_);
+  CheckSameEverywhere(comm_, config_,
+                      std::to_string(dataset_->size()) + " samples, " + data_fingerprint_);
+  CheckLoss(comm_, spec_.loss);
   WarnIfOneCore(comm_);
   WarnIfGpusIdle(comm_);
   progress_.SetTotalSteps(plan_->total_steps());
@@ -97,6 +100,8 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
     progress_.Resume(done_);
     loss_ = resumed->state.loss;
     state_.parent = resumed->lineage;
+    state_.skipped_steps = resumed->state.skipped_steps;
+    updates_ = state_.skipped_steps > 0 ? resumed->state.updates : plan_->UpdatesBefore(done_);
   } else {
     BuildModel(plan_->ResolutionAt(0));
     Initialise(fs, comm_, config_, model_->params(), {spec_, *flat_, *statistics_});
@@ -161,6 +166,15 @@ void Trainer::MakeStep() {
 }
 
 void Trainer::MakeSaver() {
+  bad_steps_ = std::make_unique<BadSteps>(
+      comm_, dataset_,
+      BadSteps::Options{.run = launch_.run,
+                        .attempt = launch_.attempt,
+                        .limit = static_cast<int>(config_.train.bad_steps_in_a_row),
+                        .seed = static_cast<uint64_t>(config_.run.seed),
+                        .shuffle_window = static_cast<uint64_t>(config_.data.shuffle_window),
+                        .global_batch_size = static_cast<uint64_t>(config_.train.global_batch_size),
+                        .skipped = state_.skipped_steps});
   state_.world_size = static_cast<uint64_t>(comm_.size());
   state_.attempt = static_cast<uint64_t>(launch_.attempt);
   state_.model = spec_.name;

@@ -89,6 +89,10 @@ std::string IncidentLine(const Incident& incident) {
     line = "start failed";
   } else if (incident.cause == "error") {
     line = who + " reported an error";
+  } else if (incident.cause == "bad_step" || incident.cause == "bad_steps") {
+    line = incident.cause == "bad_step" ? "a bad step" : "bad steps in a row";
+  } else if (incident.cause == "replica") {
+    line = who + " held corrupt weights";
   } else if (incident.cause == "node_lost") {
     line = "node " + (incident.host.empty() ? "?" : incident.host) + " was lost";
   } else {
@@ -107,6 +111,8 @@ std::string IncidentLine(const Incident& incident) {
         line += " instead of " + std::to_string(incident.ranks_before);
       }
     }
+  } else if (incident.action == "skip") {
+    line += "; skipped";
   } else if (incident.action == "give_up") {
     line += "; gave up";
   }

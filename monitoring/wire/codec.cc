@@ -108,6 +108,7 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   out->set_accuracy_image_to_text(record.accuracy_image_to_text);
   out->set_samples_per_second(record.samples_per_second);
   out->set_world_size(record.world_size);
+  out->set_skipped_steps(record.skipped_steps);
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
   for (const LateArrival& late : record.late) {
     telemetry::LateArrival* arrival = out->add_late();
@@ -133,6 +134,7 @@ StepRecord DecodeStep(const telemetry::EventForReading& event) {
   record.accuracy_image_to_text = in.accuracy_image_to_text();
   record.samples_per_second = in.samples_per_second();
   record.world_size = in.world_size();
+  record.skipped_steps = in.skipped_steps();
   record.ranks = DecodeRanks(in.ranks());
   for (const telemetry::LateArrival& late : in.late()) {
     record.late.push_back({.rank = late.rank(),

@@ -87,5 +87,23 @@ TEST(FirstCause, ACommunicationErrorIsTheVictimOfADeath) {
   EXPECT_EQ(failure->rank, 1);
 }
 
+// All ranks leave together then; the rank they name is the incident's.
+TEST(FirstCause, ARankThatAllOfThemBlame) {
+  std::vector<RankEnd> ends;
+  for (int rank = 0; rank < 4; ++rank) {
+    ends.push_back(Said(rank, 9, "environment_error", "E-REPLICA"));
+    ends.back().record->culprit = 2;
+    ends.back().record->host = "n" + std::to_string(rank);
+  }
+  const auto failure = FirstCause(ends);
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->cause, Cause::kReplica);
+  EXPECT_EQ(failure->rank, 2);
+  EXPECT_EQ(failure->host, "n2");
+  const auto nobody = FirstCause({Said(1, 9, "environment_error", "E-NONFINITE")});
+  EXPECT_EQ(nobody->cause, Cause::kBadSteps);
+  EXPECT_EQ(nobody->rank, -1);
+}
+
 }  // namespace
 }  // namespace contrail::launcher

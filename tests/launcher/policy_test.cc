@@ -36,6 +36,8 @@ TEST(RestartPolicy, FirstFailureByCause) {
            {"hung", Cause::kRankHung, Action::kRestart, 0},
            {"start", Cause::kStartFailed, Action::kRestart, 0},
            {"node", Cause::kNodeLost, Action::kRestart, 0},
+           {"bad steps", Cause::kBadSteps, Action::kRestart, 0},
+           {"replica", Cause::kReplica, Action::kRestart, 0},
        }) {
     RestartPolicy policy({}, 0);
     Failure failure;
@@ -45,6 +47,21 @@ TEST(RestartPolicy, FirstFailureByCause) {
     EXPECT_EQ(decision.exit_code, row.exit_code) << row.name;
     EXPECT_EQ(decision.backoff, 0) << row.name;
   }
+}
+
+TEST(RestartPolicy, BadStepsAtTheSameSamplesTwiceStopWhateverHappenedInBetween) {
+  RestartPolicy policy({}, 0);
+  Failure bad = Died(42, "E-NONFINITE");
+  bad.cause = Cause::kBadSteps;
+  Failure elsewhere = bad;
+  elsewhere.step = 57;
+  EXPECT_EQ(policy.Decide(bad, 40).action, Action::kRestart);
+  EXPECT_EQ(policy.Decide(Died(41), 40).action, Action::kRestart);
+  EXPECT_EQ(policy.Decide(elsewhere, 50).action, Action::kRestart);
+  const Decision decision = policy.Decide(bad, 60);
+  EXPECT_EQ(decision.action, Action::kStop);
+  EXPECT_EQ(decision.exit_code, kExitGaveUp);
+  EXPECT_THAT(decision.why, HasSubstr("E-NONFINITE twice at step 42"));
 }
 
 TEST(RestartPolicy, BacksOffAndGivesUpWithoutProgress) {

@@ -56,7 +56,7 @@ JobDir::JobDir() {
 
 JobDir::~JobDir() { std::filesystem::remove_all(path_); }
 
-Job::Job(int ranks, const std::vector<std::string>& args) {
+Job::Job(int ranks, const std::vector<std::string>& args, const std::string& other) {
   std::vector<std::string> command;
   const std::string worker = std::string(CONTRAIL_BINARY_DIR) + "/bin/contrail-worker";
   if (ranks > 0) {
@@ -66,7 +66,7 @@ Job::Job(int ranks, const std::vector<std::string>& args) {
   command.push_back(worker);
   for (const std::string& arg : args) {
     command.push_back(arg);
-    if (arg == ":") command.insert(command.end(), {"-n", "1", worker});
+    if (arg == ":") command.insert(command.end(), {"-n", "1", other.empty() ? worker : other});
   }
   std::vector<char*> argv;
   for (std::string& word : command) argv.push_back(word.data());
@@ -123,6 +123,13 @@ Ended Job::Wait() {
 }
 
 Ended RunJob(int ranks, const std::vector<std::string>& args) { return Job(ranks, args).Wait(); }
+
+Ended RunJob(int ranks, const std::vector<std::string>& args, const std::string& other) {
+  std::vector<std::string> both = args;
+  both.push_back(":");
+  both.insert(both.end(), args.begin(), args.end());
+  return Job(ranks, both, other).Wait();
+}
 
 bool WaitForFile(const std::string& path) {
   for (int i = 0; i < 1000 && !std::filesystem::exists(path); ++i) {

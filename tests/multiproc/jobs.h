@@ -34,7 +34,8 @@ class Job {
  public:
   // mpirun -n RANKS contrail-worker ARGS; `ranks` 0 starts the program alone, without mpirun.
   // ":" among the arguments begins another program of the same job, with its own "-n".
-  Job(int ranks, const std::vector<std::string>& args);
+  // `other`, where given, is the program after ":".
+  Job(int ranks, const std::vector<std::string>& args, const std::string& other = "");
   ~Job();
   void Signal(int signal);                                        // to mpirun
   void SignalRank(int rank, int signal, const std::string& run);  // found by its command line
@@ -46,6 +47,8 @@ class Job {
 };
 
 Ended RunJob(int ranks, const std::vector<std::string>& args);
+// ... and one more rank with the same arguments, of another program.
+Ended RunJob(int ranks, const std::vector<std::string>& args, const std::string& other);
 
 // Waits until the file exists; false after ten seconds.
 bool WaitForFile(const std::string& path);

@@ -79,7 +79,51 @@ TEST_F(StartTest, RanksThatDisagreeShowBothSides) {
   EXPECT_EQ(ended.code, 2) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr("E-RANKS-DISAGREE: rank 1"));
   EXPECT_THAT(ended.output, HasSubstr("than rank 0"));
+  EXPECT_THAT(ended.output, HasSubstr("train.lr = 0.5 against train.lr = 0.001"));
   EXPECT_FALSE(std::filesystem::exists(run));
+}
+
+// A key that trains nothing, but that ranks act on together.
+TEST_F(StartTest, RanksThatWouldSaveAtOtherSteps) {
+  const std::string run = *dir_ / "disagree";
+  const Ended ended =
+      RunJob(1, {"train", dir_->config(), "--run", run, ":", "train", dir_->config(), "--run", run,
+                 "--set", "checkpoint.every_steps=9"});
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output,
+              HasSubstr("checkpoint.every_steps = 9 against checkpoint.every_steps = 8"));
+  EXPECT_FALSE(std::filesystem::exists(run));
+}
+
+// A worker that was linked another time on one node: the same file but for its build id.
+TEST_F(StartTest, RanksOfAnotherProgram) {
+  const std::string bin = std::string(CONTRAIL_BINARY_DIR) + "/bin/";
+  std::string program;
+  {
+    std::ifstream in(bin + "contrail-worker", std::ios::binary);
+    program.assign((std::istreambuf_iterator<char>(in)), {});
+  }
+  const std::string note("\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0", 16);  // 20 bytes of id follow
+  const size_t at = program.find(note);
+  ASSERT_NE(at, std::string::npos);
+  program[at + note.size()] ^= 1;
+  const std::string other = bin + "contrail-worker-of-another-link";
+  std::ofstream(other, std::ios::binary) << program;
+  program.clear();
+  std::filesystem::permissions(other, std::filesystem::perms::owner_all);
+  const std::string run = *dir_ / "disagree";
+  const std::vector<std::string> train = {"train", dir_->config(), "--run", run};
+  const Ended ended = RunJob(1, train, other);
+  std::filesystem::remove(other);
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr("E-RANKS-DISAGREE: rank 1"));
+  EXPECT_THAT(ended.output, HasSubstr("runs another program ("));
+  EXPECT_FALSE(std::filesystem::exists(run));
+}
+
+TEST_F(StartTest, MoreRanksThanSamplesInABatch) {
+  ExpectRefused(4, {"--set", "train.global_batch_size=3"}, "E-RANKS");
+  ExpectRefused(2, {"--set", "train.global_batch_size=1"}, "E-RANKS");
 }
 
 TEST_F(StartTest, AnExistingRunIsNeverOverwritten) {
