@@ -73,16 +73,17 @@ FixedMemory MeasureFixed(const Config& config, const model::ModelSpec& spec, con
   // Ready, one that each thread may hold beyond them, and the one in use.
   const int64_t batches = batches_ahead + config.data.workers + 1;
   const int64_t sample = 3 * spec.resolution * spec.resolution + 4 * spec.text.context;
-  constexpr int64_t kTileMatrices = 3;  // one tile of logits and the kernels' partial sums
+  const int64_t tile = std::min(model::kLossTile, share) * std::min(model::kLossTile, batch);
   FixedMemory fixed;
   fixed.parameters = static_cast<uint64_t>(flat.bytes());
   fixed.snapshot = ckpt::kNumKinds * sizes(flat.own_elements(), sizeof(float));
   fixed.loader = sizes(batches * share, 1) * static_cast<uint64_t>(sample);
   // Own features twice (packed to be sent), their gradients, and everyone's.
-  fixed.features = sizes((6 * share + 2 * batch) * spec.embed_dim, sizeof(float)) +
-                   sizes(kTileMatrices * model::kLossTile * model::kLossTile, sizeof(float)) +
-                   sizes(8 * batch, sizeof(double));
-  fixed.program = uint64_t{256} << 20;
+  fixed.features =
+      sizes((6 * share + 2 * batch) * spec.embed_dim, sizeof(float)) +
+      sizes(2 * tile, sizeof(float)) +  // a tile of logits and the kernels' partial sums
+      sizes(8 * batch, sizeof(double));
+  fixed.program = uint64_t{96} << 20;  // LibTorch alone writes to 60 MB
   return fixed;
 }
 
