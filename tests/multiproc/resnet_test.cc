@@ -70,7 +70,7 @@ TEST_F(ResnetTest, KilledAndResumedIsBitIdentical) {
     EXPECT_EQ(actual[i].name, expected[i].name);
     // A save averages the ranks' statistics, and which steps are saved depends on how fast the disk
     // is: the mean may be rounded once more or less. Nothing that is trained depends on it.
-    EXPECT_THAT(actual[i].data, testing::Pointwise(testing::FloatNear(1e-6F), expected[i].data))
+    EXPECT_THAT(actual[i].data, testing::Pointwise(testing::FloatNear(2e-6F), expected[i].data))
         << expected[i].name;
   }
 }
