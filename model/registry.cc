@@ -6,8 +6,8 @@
 namespace contrail::model {
 namespace {
 
-// Radford et al. 2021, Tables 19-20, except the small ones: "tiny-vit" for 28 x 28 images on two CPU
-// cores, "tiny-rn" for tests, "nano-vit" for jobs of a hundred ranks on one machine.
+// Radford et al. 2021, Tables 19-20, except the small ones: "tiny-vit" for 28 x 28 images on two
+// CPU cores, "tiny-rn" for tests, "nano-vit" for jobs of a hundred ranks on one machine.
 std::vector<ModelSpec> MakeRegistry() {
   //                                 patch width layers heads      width layers heads
   return {
