@@ -171,6 +171,7 @@ void TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::St
 // By its owner before the gather, so that checkpoints hold what every rank will compute with.
 void TrainStep::ClampOwnLogitScale(int bucket) {
   const at::Tensor own = flat_.own_weights(bucket);
+  if (own.scalar_type() != at::kFloat) return;  // matrices without masters
   const float* begin = own.data_ptr<float>();
   const at::Tensor scale = flat_.views().weights[scale_];
   const float* place = scale.data_ptr<float>();

@@ -1,0 +1,70 @@
+// Half-precision moments and text weights: training goes as well as without, and exact across a
+// stop.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <iterator>
+
+#include "tests/multiproc/jobs.h"
+
+namespace contrail::worker {
+namespace {
+
+double MeanOfLastEight(const std::map<uint64_t, double>& losses) {
+  double sum = 0;
+  for (auto at = losses.rbegin(); at != std::next(losses.rbegin(), 8); ++at) sum += at->second;
+  return sum / 8;
+}
+
+using Settings = std::vector<std::string>;
+
+std::map<uint64_t, double> Train(const JobDir& dir, const std::string& run,
+                                 const Settings& settings) {
+  std::vector<std::string> args = {"train", dir.config(), "--run", dir / run};
+  for (const std::string& setting : settings) args.insert(args.end(), {"--set", setting});
+  const Ended ended = RunJob(2, args);
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  return Losses(dir / run);
+}
+
+// `half` learns as well as `whole`, and a run of it that goes on from step 8 repeats every bit.
+void Compare(const Settings& whole, const Settings& half) {
+  const JobDir dir;
+  const auto expected = Train(dir, "whole", whole), losses = Train(dir, "half", half);
+  ASSERT_EQ(expected.size(), 24u);
+  ASSERT_EQ(losses.size(), 24u);
+  EXPECT_NEAR(losses.at(1) / expected.at(1), 1, 1e-3) << "before the first update";
+  EXPECT_NE(losses.at(24), expected.at(24));
+  EXPECT_LT(MeanOfLastEight(expected), expected.at(1) - 0.2) << "it learns";
+  EXPECT_NEAR(MeanOfLastEight(losses) / MeanOfLastEight(expected), 1, 0.01);
+
+  const std::string run = dir / "resumed";
+  std::filesystem::copy(dir / "half", run, std::filesystem::copy_options::recursive);
+  const Ended resumed = RunJob(2, {"train", "--run", run, "--from", "8"});
+  ASSERT_EQ(resumed.code, 0) << resumed.output;
+  EXPECT_EQ(Losses(run), losses);
+  for (int kind = 0; kind < 3; ++kind) {
+    EXPECT_TRUE(Tensors(run, 24, kind) == Tensors(dir / "half", 24, kind)) << "kind " << kind;
+  }
+}
+
+TEST(HalfMoments, LearnAsFp32OnesAndResumeBitForBit) {
+  Compare({"train.precision=fp32"}, {"train.precision=fp32", "train.moments=bf16"});
+}
+
+TEST(HalfTextWeights, LearnAsFp32MastersAndResumeBitForBit) {
+  Compare({"train.precision=bf16"},
+          {"train.precision=bf16", "train.moments=bf16", "train.text_weights=bf16"});
+}
+
+TEST(HalfTextWeights, NeedProductsInBf16) {
+  const JobDir dir;
+  const Ended refused = RunJob(1, {"train", dir.config(), "--run", dir / "run", "--set",
+                                   "train.precision=fp32", "--set", "train.text_weights=bf16"});
+  EXPECT_EQ(refused.code, 2) << refused.output;
+  EXPECT_NE(refused.output.find("E-PRECISION"), std::string::npos) << refused.output;
+  EXPECT_FALSE(std::filesystem::exists(dir / "run"));
+}
+
+}  // namespace
+}  // namespace contrail::worker
