@@ -121,7 +121,7 @@ TEST_F(TerminalTest, ShowsFollowsResizesHelpsAndLeaves) {
   tmux.Key("?");
   EXPECT_THAT(tmux.Await("the run goes on"), HasSubstr("the run goes on"));
   tmux.Key("?");
-  EXPECT_THAT(tmux.Await("step anatomy"), HasSubstr("61 / 80 steps"));
+  EXPECT_THAT(tmux.Await("61 / 80 steps"), HasSubstr("step anatomy"));
   tmux.Key("q");
   ExpectRestored(tmux);
 }
