@@ -107,7 +107,7 @@ class Batch(TinyRunTest):
 
     def test_a_time_limit_shorter_than_the_run(self):
         # Slurm looks for jobs to warn every 30 s: the warning comes within half a minute.
-        self.config = self.write_config("config.toml", steps=400)
+        self.config = self.write_config("config.toml", steps=4000)
         job = self.submit("--time=1", "--signal=B:USR1@50", *SHAPE, TRAIN, "config.toml", "--run",
                           "run", *TCP)
         self.wait_output(job, f"requeued job={job}", 90)
