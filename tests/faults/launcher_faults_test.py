@@ -1,5 +1,6 @@
 """The launcher itself: killed, asked to stop, started twice, with a full disk, with bad data."""
 
+import glob
 import json
 import os
 import shutil
@@ -15,11 +16,14 @@ class LauncherFaults(TinyRunTest):
     ranks = 2
 
     def test_killed_launcher_takes_its_ranks_along_and_resume_works(self):
+        self.config = self.write_config("config.toml", steps=160)
         whole = self.train(run="whole")
         self.assertEqual(whole.wait(), 0, whole.text())
 
         run = self.train()
         words = run.wait_step(13, self.ranks)
+        run.wait_for(lambda _: glob.glob(f"{self.dir}/run/checkpoints/step_*/COMMIT"),
+                     what="a checkpoint")
         pids = [word["pid"] for word in words.values()]
         second = subprocess.run([CONTRAIL, "resume", f"{self.dir}/run"], capture_output=True,
                                 text=True, timeout=10)
@@ -33,7 +37,7 @@ class LauncherFaults(TinyRunTest):
             time.sleep(0.02)
         again = self.resume()
         self.assertEqual(again.wait(), 0, again.text())
-        self.assertIn("from_step=10", again.text())
+        self.assertRegex(again.text(), "from_step=[1-9]0")
         self.assertEqual(self.losses(), self.losses("whole"))
         self.check_nothing_left()
 

@@ -38,7 +38,7 @@ def places(pid, pattern):
 
 
 class SilentFaults(TinyRunTest):
-    steps = 120
+    steps = 400  # long enough for the search through its memory
 
     def test_a_stuck_bit_is_found_and_its_rank_named(self):
         run = self.train(*RATE, "--set", "train.replica_check_steps=1")
