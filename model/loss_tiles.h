@@ -5,10 +5,21 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/error.h"
+#include "model/loss.h"
 #include "model/loss_kernels.h"
 #include "model/ops/op_table.h"
 
 namespace contrail::model::loss {
+
+// What every loss asks of its caller.
+inline void CheckInput(const LossInput& input, int64_t own_rows, int64_t global_rows,
+                       int64_t embed_dim, const at::Tensor& d_image) {
+  CONTRAIL_ASSERT(input.scale > 0 && input.scale <= 150);
+  CONTRAIL_ASSERT(input.image.size(0) == own_rows && input.text_all.size(0) == global_rows &&
+                  input.image.size(1) == embed_dim && input.offset + own_rows <= global_rows);
+  CONTRAIL_ASSERT(input.image.is_contiguous() && d_image.is_contiguous());
+}
 
 // One set of own rows against all columns.
 struct Side {

@@ -83,10 +83,7 @@ SigmoidLoss::~SigmoidLoss() = default;
 LossOutput SigmoidLoss::Compute(const LossInput& input, at::Tensor d_image, at::Tensor d_text,
                                 const SumOverRanks& sum) {
   Scratch& k = *scratch_;
-  CONTRAIL_ASSERT(input.scale > 0 && input.scale <= 150);
-  CONTRAIL_ASSERT(input.image.size(0) == k.b && input.text_all.size(0) == k.B &&
-                  input.image.size(1) == k.D && input.offset + k.b <= k.B);
-  CONTRAIL_ASSERT(input.image.is_contiguous() && d_image.is_contiguous());
+  loss::CheckInput(input, k.b, k.B, k.D, d_image);
   k.s = input.scale;
   k.bias = input.bias;
   k.offset = input.offset;

@@ -6,10 +6,9 @@ open_clip_train/main.py builds it. What bench/step.cc does under mpirun.
 """
 import sys
 
-import numpy as np
 import torch
 from open_clip import CLIP, ClipLoss
-from open_clip_step import MODELS, make_optimizer, read_batches
+from open_clip_step import MODELS, make_optimizer, read_batches, trainer
 from ranks import LOSS_OPTIONS, Team
 from serve import serve
 
@@ -28,22 +27,7 @@ def main():
     loss_of = ClipLoss(cache_labels=True, rank=team.rank, world_size=team.size,
                        **LOSS_OPTIONS[mode])
     optimizer = make_optimizer(model, "default")
-    update = 0
-
-    def work(steps):
-        nonlocal update
-        for _ in range(steps):
-            images, texts = batches[update % len(batches)]
-            optimizer.zero_grad()
-            loss = loss_of(*ranked(images, texts))
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, np.log(100))
-            update += 1
-        return loss.item()
-
-    serve(work, team)
+    serve(trainer(model, ranked, loss_of, optimizer, batches), team)
     team.end()
 
 

@@ -64,20 +64,8 @@ def make_optimizer(model, kind, lr=1e-3):
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, **fused)
 
 
-def main():
-    name, batch, threads, path = sys.argv[1:5]
-    torch.set_num_threads(int(threads))
-    torch.manual_seed(1)
-    batches = read_batches(path, int(batch))
-    before = status_mib("VmRSS:")
-    model = CLIP(**MODELS[name], quick_gelu=True)
-    model.train()
-    loss_of = ClipLoss(cache_labels=True)
-    kind = sys.argv[5] if len(sys.argv) > 5 else "default"
-    optimizer = make_optimizer(model, kind)
-    # Weights, gradients and two moments, fp32: what is resident beyond them is activations.
-    base = before + 16 * sum(p.numel() for p in model.parameters()) / 2**20
-    forward = torch.compile(model) if kind == "compiled" else model
+def trainer(model, forward, loss_of, optimizer, batches):
+    """work(steps) for serve: whole steps through the batches in turn; the last loss."""
     update = 0
 
     def work(steps):
@@ -93,7 +81,24 @@ def main():
             update += 1
         return loss.item()
 
-    serve(work, base_mib=base)
+    return work
+
+
+def main():
+    name, batch, threads, path = sys.argv[1:5]
+    torch.set_num_threads(int(threads))
+    torch.manual_seed(1)
+    batches = read_batches(path, int(batch))
+    before = status_mib("VmRSS:")
+    model = CLIP(**MODELS[name], quick_gelu=True)
+    model.train()
+    loss_of = ClipLoss(cache_labels=True)
+    kind = sys.argv[5] if len(sys.argv) > 5 else "default"
+    optimizer = make_optimizer(model, kind)
+    # Weights, gradients and two moments, fp32: what is resident beyond them is activations.
+    base = before + 16 * sum(p.numel() for p in model.parameters()) / 2**20
+    forward = torch.compile(model) if kind == "compiled" else model
+    serve(trainer(model, forward, loss_of, optimizer, batches), base_mib=base)
 
 
 if __name__ == "__main__":

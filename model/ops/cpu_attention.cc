@@ -7,28 +7,49 @@
 namespace contrail::model {
 namespace {
 
+// Where a head of a sequence lies in the matrices of all.
+struct HeadPlace {
+  HeadPlace(const AttentionShape& shape, int64_t sequence, int64_t head, View q)
+      : first_key(shape.sequences.Begin(sequence)),
+        first_query(shape.single_query ? sequence : first_key),
+        column(head * (q.cols / shape.heads)) {}
+
+  template <typename T>
+  T* Keys(View v) const {
+    return v.as<T>() + first_key * v.stride + column;
+  }
+  template <typename T>
+  T* Queries(View v) const {
+    return v.as<T>() + first_query * v.stride + column;
+  }
+
+  int64_t first_key, first_query, column;
+};
+
+// Its sizes, and where its lse goes; operands are the caller's to set.
 template <typename T>
-kernels::Head<T> HeadOf(const AttentionShape& shape, int64_t sequence, int64_t head, View q, View k,
-                        View v, View out, View lse) {
-  const int64_t begin = shape.sequences.Begin(sequence);
-  const int64_t first_query = shape.single_query ? sequence : begin;
+kernels::Head<T> HeadOf(const AttentionShape& shape, const HeadPlace& place, int64_t sequence,
+                        int64_t head, View q, View lse) {
   kernels::Head<T> h;
-  h.keys = shape.sequences.Begin(sequence + 1) - begin;
+  h.keys = shape.sequences.Begin(sequence + 1) - place.first_key;
   h.queries = shape.single_query ? 1 : h.keys;
   h.dim = q.cols / shape.heads;
   h.causal = shape.causal && !shape.single_query;
-  const int64_t column = head * h.dim;
-  h.q = q.as<T>() + first_query * q.stride + column;
-  h.k = k.as<T>() + begin * k.stride + column;
-  h.v = v.as<T>() + begin * v.stride + column;
-  h.q_row = q.stride;
-  h.k_row = k.stride;
-  h.v_row = v.stride;
-  h.out = out.as<T>() + first_query * out.stride + column;
-  h.out_row = out.stride;
-  h.lse = lse.as<T>() + first_query * lse.stride + head;
+  h.lse = lse.as<T>() + place.first_query * lse.stride + head;
   h.lse_row = lse.stride;
   return h;
+}
+
+template <typename T>
+void SetOperands(const HeadPlace& place, View q, View k, View v, View out, kernels::Head<T>* h) {
+  h->q = place.Queries<T>(q);
+  h->k = place.Keys<T>(k);
+  h->v = place.Keys<T>(v);
+  h->out = place.Queries<T>(out);
+  h->q_row = q.stride;
+  h->k_row = k.stride;
+  h->v_row = v.stride;
+  h->out_row = out.stride;
 }
 
 void CheckShape(const AttentionShape& shape, View q) {
@@ -55,27 +76,25 @@ void EachHead(const AttentionShape& shape, const F& f) {
 class WideHead {
  public:
   WideHead(const kernels::MixedTable& table, const AttentionShape& shape, int64_t sequence,
-           int64_t head, View q, View lse, float* memory)
-      : wide_(table), next_(memory) {
-    const int64_t begin = shape.sequences.Begin(sequence);
-    first_key_ = begin;
-    first_query_ = shape.single_query ? sequence : begin;
-    h_.keys = shape.sequences.Begin(sequence + 1) - begin;
-    h_.queries = shape.single_query ? 1 : h_.keys;
-    h_.dim = q.cols / shape.heads;
-    h_.causal = shape.causal && !shape.single_query;
-    h_.lse = lse.as<float>() + first_query_ * lse.stride + head;
-    h_.lse_row = lse.stride;
-    column_ = head * h_.dim;
+           int64_t head, View q, View k, View v, View lse, float* memory)
+      : wide_(table),
+        next_(memory),
+        place_(shape, sequence, head, q),
+        h_(HeadOf<float>(shape, place_, sequence, head, q, lse)) {
+    h_.q = Queries(q, true, &h_.q_row);
+    h_.k = Keys(k, true, &h_.k_row);
+    h_.v = Keys(v, true, &h_.v_row);
   }
   kernels::Head<float>& head() { return h_; }
 
   float* Queries(View v, bool read, int64_t* row) {
-    return Take(v, first_query_, h_.queries, read, row);
+    return Take(v, place_.first_query, h_.queries, read, row);
   }
-  float* Keys(View v, bool read, int64_t* row) { return Take(v, first_key_, h_.keys, read, row); }
-  void PutQueries(const float* from, View v) const { Put(from, v, first_query_, h_.queries); }
-  void PutKeys(const float* from, View v) const { Put(from, v, first_key_, h_.keys); }
+  float* Keys(View v, bool read, int64_t* row) {
+    return Take(v, place_.first_key, h_.keys, read, row);
+  }
+  void PutQueries(const float* from, View v) const { Put(from, v, place_.first_query, h_.queries); }
+  void PutKeys(const float* from, View v) const { Put(from, v, place_.first_key, h_.keys); }
 
  private:
   float* Take(View v, int64_t first, int64_t rows, bool read, int64_t* row) {
@@ -83,20 +102,20 @@ class WideHead {
     next_ += kernels::kLongestSequence * kernels::kHeadDim;
     *row = h_.dim;
     for (int64_t i = 0; read && i < rows; ++i) {
-      wide_.ToFloat(v, first + i, column_, h_.dim, memory + i * h_.dim);
+      wide_.ToFloat(v, first + i, place_.column, h_.dim, memory + i * h_.dim);
     }
     return memory;
   }
   void Put(const float* from, View v, int64_t first, int64_t rows) const {
     for (int64_t i = 0; i < rows; ++i) {
-      wide_.FromFloat(from + i * h_.dim, v, first + i, column_, h_.dim);
+      wide_.FromFloat(from + i * h_.dim, v, first + i, place_.column, h_.dim);
     }
   }
 
   Rows16 wide_;
   float* next_;
+  HeadPlace place_;
   kernels::Head<float> h_;
-  int64_t first_query_, first_key_, column_;
 };
 
 }  // namespace
@@ -105,11 +124,8 @@ void CpuOpTable::Attention16(const AttentionShape& shape, View q, View k, View v
                              View lse) const {
   EachHead(shape, [&](int64_t sequence, int64_t head) {
     const Workspace work = ThreadWorkspace();
-    WideHead wide(mixed_, shape, sequence, head, q, lse, work.head);
+    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work.head);
     kernels::Head<float>& h = wide.head();
-    h.q = wide.Queries(q, true, &h.q_row);
-    h.k = wide.Keys(k, true, &h.k_row);
-    h.v = wide.Keys(v, true, &h.v_row);
     h.out = wide.Queries(out, false, &h.out_row);
     float_.attention(h, work.pack, work.attention);
     wide.PutQueries(h.out, out);
@@ -120,11 +136,8 @@ void CpuOpTable::Attention16Backward(const AttentionShape& shape, View q, View k
                                      View lse, View d_out, View d_q, View d_k, View d_v) const {
   EachHead(shape, [&](int64_t sequence, int64_t head) {
     const Workspace work = ThreadWorkspace();
-    WideHead wide(mixed_, shape, sequence, head, q, lse, work.head);
+    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work.head);
     kernels::Head<float>& h = wide.head();
-    h.q = wide.Queries(q, true, &h.q_row);
-    h.k = wide.Keys(k, true, &h.k_row);
-    h.v = wide.Keys(v, true, &h.v_row);
     h.out = wide.Queries(out, true, &h.out_row);
     h.d_out = wide.Queries(d_out, true, &h.d_out_row);
     h.d_q = wide.Queries(d_q, false, &h.d_q_row);
@@ -144,9 +157,11 @@ void CpuOpTable::Attention(const AttentionShape& shape, View q, View k, View v, 
   ByType(q.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {
+      const HeadPlace place(shape, sequence, head, q);
+      kernels::Head<T> h = HeadOf<T>(shape, place, sequence, head, q, lse);
+      SetOperands(place, q, k, v, out, &h);
       const Workspace work = ThreadWorkspace();
-      table.attention(HeadOf<T>(shape, sequence, head, q, k, v, out, lse), work.pack,
-                      work.attention);
+      table.attention(h, work.pack, work.attention);
     });
   });
 }
@@ -160,15 +175,14 @@ void CpuOpTable::AttentionBackward(const AttentionShape& shape, View q, View k, 
   ByType(q.type, [&]<typename T>() {
     const kernels::Table<T>& table = Kernels<T>();
     EachHead(shape, [&](int64_t sequence, int64_t head) {
-      kernels::Head<T> h = HeadOf<T>(shape, sequence, head, q, k, v, out, lse);
-      const int64_t begin = shape.sequences.Begin(sequence);
-      const int64_t first_query = shape.single_query ? sequence : begin;
-      const int64_t column = head * h.dim;
-      h.d_out = d_out.as<T>() + first_query * d_out.stride + column;
+      const HeadPlace place(shape, sequence, head, q);
+      kernels::Head<T> h = HeadOf<T>(shape, place, sequence, head, q, lse);
+      SetOperands(place, q, k, v, out, &h);
+      h.d_out = place.Queries<T>(d_out);
       h.d_out_row = d_out.stride;
-      h.d_q = d_q.as<T>() + first_query * d_q.stride + column;
-      h.d_k = d_k.as<T>() + begin * d_k.stride + column;
-      h.d_v = d_v.as<T>() + begin * d_v.stride + column;
+      h.d_q = place.Queries<T>(d_q);
+      h.d_k = place.Keys<T>(d_k);
+      h.d_v = place.Keys<T>(d_v);
       h.d_q_row = d_q.stride;
       h.d_k_row = d_k.stride;
       h.d_v_row = d_v.stride;

@@ -5,9 +5,8 @@
 
 #include <cmath>
 
-#include "common/rng.h"
-#include "data/tokenizer.h"
 #include "model/registry.h"
+#include "tests/worker/noise.h"
 #include "worker/comm/comm.h"
 
 namespace contrail::worker {
@@ -18,22 +17,8 @@ constexpr int64_t kBatch = 32;
 // Noise images with captions of 3 to 12 tokens.
 data::Batch NoiseBatch(uint64_t seed) {
   RandomStream draws(seed, 0, 0);
-  data::Batch batch;
-  batch.num_samples = kBatch;
-  batch.resolution = 28;
-  batch.text_offsets = {0};
-  for (int64_t i = 0; i < kBatch; ++i) {
-    for (int64_t p = 0; p < 3 * 28 * 28; ++p) {
-      batch.images.push_back(static_cast<uint8_t>(draws.NextBelow(256)));
-    }
-    batch.token_ids.push_back(data::kStartOfText);
-    const uint64_t words = 1 + draws.NextBelow(10);
-    for (uint64_t w = 0; w < words; ++w) {
-      batch.token_ids.push_back(static_cast<int32_t>(draws.NextBelow(49406)));
-    }
-    batch.token_ids.push_back(data::kEndOfText);
-    batch.text_offsets.push_back(static_cast<int32_t>(batch.token_ids.size()));
-  }
+  data::Batch batch = NoBatch();
+  for (int64_t i = 0; i < kBatch; ++i) AddNoise(draws, &batch);
   return batch;
 }
 

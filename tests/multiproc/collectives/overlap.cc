@@ -6,9 +6,8 @@
 #include <chrono>
 #include <thread>
 
-#include "common/rng.h"
-#include "data/tokenizer.h"
 #include "tests/multiproc/collectives/mpi_main.h"
+#include "tests/worker/noise.h"
 #include "worker/step.h"
 
 namespace contrail::worker {
@@ -19,22 +18,10 @@ constexpr int64_t kBatch = 32;
 // This rank's share of noise images with captions of 3 to 12 tokens.
 data::Batch NoiseBatch(uint64_t step) {
   const int64_t share = kBatch / World().size();
-  data::Batch batch;
-  batch.num_samples = share;
-  batch.resolution = 28;
-  batch.text_offsets = {0};
+  data::Batch batch = NoBatch();
   for (int64_t i = 0; i < share; ++i) {
     RandomStream draws(3, step, static_cast<uint64_t>(World().rank() * share + i));
-    for (int64_t p = 0; p < 3 * 28 * 28; ++p) {
-      batch.images.push_back(static_cast<uint8_t>(draws.NextBelow(256)));
-    }
-    batch.token_ids.push_back(data::kStartOfText);
-    const uint64_t words = 1 + draws.NextBelow(10);
-    for (uint64_t w = 0; w < words; ++w) {
-      batch.token_ids.push_back(static_cast<int32_t>(draws.NextBelow(49406)));
-    }
-    batch.token_ids.push_back(data::kEndOfText);
-    batch.text_offsets.push_back(static_cast<int32_t>(batch.token_ids.size()));
+    AddNoise(draws, &batch);
   }
   return batch;
 }
