@@ -1,5 +1,6 @@
 // Single ops beside ATen's on one thread, in turns within one process: best of several rounds.
-//   ops [avx512|avx2|baseline]
+//   ops [avx512bf16|avx512|avx2|baseline]
+// Products of 16-bit numbers stand beside our own of fp32.
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -23,14 +24,15 @@ double Seconds(const Run& run) {
 }
 
 // One line: both times, and the rate of ours where the work is counted in operations.
-void Compare(const std::string& what, double operations, const Run& ours, const Run& aten) {
+void Compare(const std::string& what, double operations, const Run& ours, const Run& aten,
+             const char* other = "ATen") {
   double best = 1e9, best_aten = 1e9;
   for (int round = 0; round < 15; ++round) {
     best = std::min(best, Seconds(ours));
     best_aten = std::min(best_aten, Seconds(aten));
   }
-  std::printf("%-44s %9.3f ms %6.0f GFLOP/s   ATen %9.3f ms   %5.2fx\n", what.c_str(), best * 1e3,
-              operations / best / 1e9, best_aten * 1e3, best_aten / best);
+  std::printf("%-44s %9.3f ms %6.0f GFLOP/s   %s %9.3f ms   %5.2fx\n", what.c_str(), best * 1e3,
+              operations / best / 1e9, other, best_aten * 1e3, best_aten / best);
 }
 
 std::string Name(const char* format, int64_t a, int64_t b, int64_t c) {
@@ -56,6 +58,27 @@ void Linear(const model::OpTable& ops, int64_t m, int64_t k, int64_t n) {
       "  weight gradient, accumulated", flop,
       [&] { ops.LinearBackwardWeight(AsView(x), AsView(out), AsView(d_w), {}); },
       [&] { at::addmm_out(d_w, d_w, out.t(), x); });
+}
+
+// A block's products as the towers run them: the stream's gradient is fp32.
+void Linear16(const model::OpTable& ops, at::ScalarType type, int64_t m, int64_t k, int64_t n) {
+  at::Tensor x = at::randn({m, k}), w = at::randn({n, k}), bias = at::randn({n});
+  at::Tensor out = at::randn({m, n}), d_x = at::empty({m, k}), d_w = at::zeros({n, k});
+  const at::Tensor x16 = x.to(type), w16 = w.to(type), d_x16 = d_x.to(type);
+  const double flop = 2.0 * static_cast<double>(m * k * n);
+  const std::string name = type == at::kHalf ? "fp16" : "bf16";
+  Compare(
+      Name((name + " linear %ld x %ld -> %ld").c_str(), m, k, n), flop,
+      [&] { ops.Linear(AsView(x16), AsView(w16), AsView(bias), AsView(out), AsView(out)); },
+      [&] { ops.Linear(AsView(x), AsView(w), AsView(bias), AsView(out), AsView(out)); }, "fp32");
+  Compare(
+      "  input gradient", flop,
+      [&] { ops.LinearBackwardInput(AsView(out), AsView(w16), AsView(d_x16)); },
+      [&] { ops.LinearBackwardInput(AsView(out), AsView(w), AsView(d_x)); }, "fp32");
+  Compare(
+      "  weight gradient, accumulated", flop,
+      [&] { ops.LinearBackwardWeight(AsView(x16), AsView(out), AsView(d_w), {}); },
+      [&] { ops.LinearBackwardWeight(AsView(x), AsView(out), AsView(d_w), {}); }, "fp32");
 }
 
 void Attention(const model::OpTable& ops, int64_t b, int64_t length, int64_t heads, bool causal) {
@@ -124,19 +147,26 @@ void QuickGelu(const model::OpTable& ops, int64_t m, int64_t k, int64_t n) {
 }
 
 int Main(const char* isa) {
-  const auto* f = model::kernels::Named<float>(isa);
-  const auto* d = model::kernels::Named<double>(isa);
-  if (f == nullptr || d == nullptr) {
+  const std::string wide = std::string(isa) == "avx512bf16" ? "avx512" : isa;
+  const auto* f = model::kernels::Named<float>(wide.c_str());
+  const auto* d = model::kernels::Named<double>(wide.c_str());
+  const auto* mixed = model::kernels::NamedMixed(isa);
+  if (f == nullptr || d == nullptr || mixed == nullptr) {
     std::fprintf(stderr, "this processor does not run '%s'\n", isa);
     return 2;
   }
   const c10::InferenceMode no_autograd;
   at::set_num_threads(1);
-  const model::CpuOpTable ops(*f, *d, *model::kernels::NamedMixed(isa));
+  const model::CpuOpTable ops(*f, *d, *mixed);
   std::printf("instruction set: %s; ATen: %s\n", isa, at::get_cpu_capability().c_str());
   Linear(ops, 1088, 128, 384);
   Linear(ops, 1088, 512, 128);
   Linear(ops, 800, 768, 3072);
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    Linear16(ops, type, 1088, 128, 384);
+    Linear16(ops, type, 800, 768, 3072);
+    Linear16(ops, type, 800, 3072, 768);
+  }
   QuickGelu(ops, 1088, 128, 512);
   QuickGelu(ops, 800, 768, 3072);
   Attention(ops, 64, 17, 2, false);
@@ -152,6 +182,6 @@ int Main(const char* isa) {
 }  // namespace contrail::bench
 
 int main(int argc, char** argv) {
-  const char* best = contrail::model::kernels::Best<float>().name;
+  const char* best = contrail::model::kernels::BestMixed().name;
   return contrail::bench::Main(argc > 1 ? argv[1] : best);
 }

@@ -1,6 +1,7 @@
 // Whole training steps: the trainer's own step on batches that lie in memory, on one rank or, under
 // mpirun, on several that share the global batch.
-//   step MODEL GLOBAL_BATCH THREADS INPUT [recompute]    recompute: blocks of both towers run again
+//   step MODEL GLOBAL_BATCH THREADS INPUT [recompute|bf16|fp16 ...]
+// recompute: blocks of both towers run again in the backward; bf16, fp16: what products compute in.
 // The figure is the last step's loss.
 
 #include <ATen/Parallel.h>
@@ -17,22 +18,19 @@
 #include "worker/flat.h"
 #include "worker/omp_wait.h"
 #include "worker/optimizer.h"
+#include "worker/precision.h"
 #include "worker/step.h"
 
 namespace contrail::bench {
 namespace {
 
-// Weights, gradients and two moments, fp32: what is resident beyond them is activations.
-double StateMib(const model::ClipModel& model) {
-  double elements = 0;
-  for (const model::ParamSpec& spec : model.params()) {
-    elements += static_cast<double>(model::NumElements(spec));
-  }
-  return 16 * elements / (1 << 20);
-}
+struct Choice {
+  bool recompute = false;
+  worker::Precision precision;
+};
 
 int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input,
-        bool again) {
+        const Choice& choice) {
   const c10::InferenceMode no_autograd;
   at::set_num_threads(threads);
   const auto comm = MakeComm();
@@ -42,20 +40,28 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
   const bool alone = comm->size() == 1;
   const double gemm_rate = alone ? GemmRate() : 0, before = StatusMib("VmRSS:");
   const auto model = model::ClipModel::Create(model::FindModel(name));
-  worker::FlatParams flat(model->params(), comm->rank(), comm->size());
+  worker::FlatParams flat(model->params(), comm->rank(), comm->size(),
+                          {.matrix_type = choice.precision.type()});
   for (size_t i = 0; i < model->params().size(); ++i) {
-    model::InitParam(model->params()[i], /*seed=*/1, flat.views().weights[i]);
+    at::Tensor value = at::empty(model->params()[i].shape);
+    model::InitParam(model->params()[i], /*seed=*/1, value);
+    flat.SetWeight(i, value);
   }
   model::BoundParams views = flat.views();
   for (const model::BufferSpec& spec : model->buffers()) {
     views.buffers.push_back(at::full(spec.shape, spec.initial));
   }
   model->Bind(std::move(views));
-  worker::TrainStep step(*comm, *model, flat,
-                         {.global_batch_size = batch_size, .recompute = {again, again, again}});
+  const bool again = choice.recompute;
+  worker::TrainStep step(
+      *comm, *model, flat,
+      {.global_batch_size = batch_size,
+       .recompute = {again, again, again},
+       .loss_scale =
+           choice.precision.type() == at::kHalf ? worker::LossScale::On() : worker::LossScale()});
   Figures more;
-  if (alone) {
-    more = {{"base_mib", before + StateMib(*model)},
+  if (alone) {  // what is resident beyond weights, gradients and moments is activations
+    more = {{"base_mib", before + static_cast<double>(flat.bytes()) / (1 << 20)},
             {"arena_mib", static_cast<double>(model->arena_bytes()) / (1 << 20)},
             {"flop", StepFlop(model->spec(), batches[0])},
             {"gemm_rate", gemm_rate}};
@@ -82,13 +88,21 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
 }  // namespace contrail::bench
 
 int main(int argc, char** argv) {
-  if (argc != 5 && argc != 6) {
-    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT [recompute]\n", stderr);
+  if (argc < 5) {
+    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT [recompute|bf16|fp16 ...]\n", stderr);
     return 2;
+  }
+  contrail::bench::Choice choice;
+  for (int i = 5; i < argc; ++i) {
+    if (std::string(argv[i]) == "recompute") {
+      choice.recompute = true;
+    } else {
+      choice.precision.name = argv[i];
+    }
   }
   contrail::worker::SleepWhileWaiting(argc, argv);  // as the trainer does
   const int code =
-      contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4], argc == 6);
+      contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4], choice);
   contrail::worker::ShutdownMpi();
   return code;
 }

@@ -55,6 +55,12 @@ Json FromTrainedState(const RunState& state) {
     json["skipped_steps"] = state.skipped_steps;
     json["updates"] = state.updates;
   }
+  if (state.precision != "fp32") json["precision"] = state.precision;
+  if (state.loss_scale > 0) {
+    json["loss_scale"] = {{"value", state.loss_scale},
+                          {"good_steps", state.loss_scale_good_steps},
+                          {"overflows", state.loss_scale_overflows}};
+  }
   return json;
 }
 
@@ -81,6 +87,12 @@ RunState ToState(const Json& json) {
   state.loss = ToDouble(json.at("loss"));
   state.skipped_steps = json.value("skipped_steps", uint64_t{0});
   state.updates = json.value("updates", uint64_t{0});
+  state.precision = json.value("precision", "fp32");
+  if (const auto scale = json.find("loss_scale"); scale != json.end()) {
+    scale->at("value").get_to(state.loss_scale);
+    scale->at("good_steps").get_to(state.loss_scale_good_steps);
+    scale->at("overflows").get_to(state.loss_scale_overflows);
+  }
   json.at("world_size").get_to(state.world_size);
   json.at("attempt").get_to(state.attempt);
   json.at("config_toml").get_to(state.config_toml);

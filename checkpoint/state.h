@@ -51,11 +51,16 @@ struct RunState {
   int64_t resolution = 0;
   std::string fingerprint;  // TrainingFingerprint(config)
   std::string data_fingerprint;
-  std::string parent;          // lineage hash of the step this run went on from; "" = fresh
-  double loss = 0;             // of the last step that was not skipped
-  uint64_t skipped_steps = 0;  // of all steps: their updates were not applied (NaN, overflow)
-  uint64_t updates = 0;        // that the moments have seen; kept where steps were skipped
-  std::string config_toml;     // resolved
+  std::string parent;              // lineage hash of the step this run went on from; "" = fresh
+  double loss = 0;                 // of the last step that was not skipped
+  uint64_t skipped_steps = 0;      // of all steps: their updates were not applied (NaN, overflow)
+  uint64_t updates = 0;            // that the moments have seen; kept where steps were skipped
+  std::string config_toml;         // resolved
+  std::string precision = "fp32";  // what products computed in; the arrays are fp32 whatever it is
+  // fp16 only: worker/loss_scale.h.
+  double loss_scale = 0;
+  uint64_t loss_scale_good_steps = 0;
+  uint64_t loss_scale_overflows = 0;
 };
 
 // Who is who: ranks of one node share one shard file.

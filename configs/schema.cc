@@ -114,7 +114,9 @@ std::vector<KeySpec> MakeTable() {
                    "kinds of blocks that keep their input only and run again in the backward: less "
                    "memory, a third more work, the same results")),
       Choice("train.precision", AT(train.precision), {"auto", "fp32", "bf16", "fp16"},
-             "number format of the towers' matrix products"),
+             "number format of the towers' matrix products; auto = bf16 on processors that "
+             "multiply it "
+             "faster, else fp32"),
       Choice("train.moments", AT(train.moments), {"fp32", "bf16"},
              "number format of AdamW's moments; bf16 halves them, rounded stochastically"),
       Choice(

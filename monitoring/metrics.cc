@@ -101,6 +101,9 @@ std::vector<Metric> MakeMetrics() {
                          [](const StepRow& row, size_t) {
                            return static_cast<double>(row.record.skipped_steps);
                          })),
+      NotExported(OfStep("loss_scale", "loss scale", "",
+                         "by which fp16's gradients were multiplied; 1 in other formats",
+                         [](const StepRow& row, size_t) { return row.record.loss_scale; })),
       NotExported(OfStep("wall_time", "wall time", "s", "Unix time at the end of the step",
                          [](const StepRow& row, size_t) { return row.record.wall_time; })),
   };
@@ -192,6 +195,7 @@ StepRow Summarize(const StepRecord& record) {
   row.record.world_size = record.world_size;
   row.record.late = record.late;
   row.record.skipped_steps = record.skipped_steps;
+  row.record.loss_scale = record.loss_scale;
   for (size_t phase = 0; phase < kNumPhases; ++phase) {
     row.phases[phase] = StatsOf(record.ranks, Phases()[phase].field);
   }

@@ -51,6 +51,7 @@ struct StepRecord {
   double samples_per_second = 0;
   int world_size = 0;
   uint64_t skipped_steps = 0;     // so far in the run: bad steps, whose updates were not applied
+  double loss_scale = 1;          // fp16's, during the step; 1 elsewhere
   std::vector<StepTimes> ranks;   // one per rank of the job, rank order (may be empty)
   std::vector<LateArrival> late;  // of this step's collectives, the worst few, latest first
 };

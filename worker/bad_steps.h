@@ -33,6 +33,9 @@ class BadSteps {
   // is "loss" or "gradient norm". Throws AgreedError E-NONFINITE at the limit.
   void Bad(uint64_t done, const char* what, double value, const TrainStep& step);
 
+  // A step skipped because fp16's loss scale was too large: counted, but nobody's fault.
+  void Overflowed() { ++skipped_; }
+
   int in_a_row() const { return in_a_row_; }
   uint64_t skipped() const { return skipped_; }  // in the whole run
 

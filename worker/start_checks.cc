@@ -121,12 +121,6 @@ void CheckSize(const Comm& comm, long asked) {
 }
 
 void CheckConfig(const Config& config, int ranks) {
-  const std::string& precision = config.train.precision;
-  if (precision != "auto" && precision != "fp32") {
-    throw UserError("E-PRECISION", OriginOf(config, "train.precision"),
-                    "train.precision = \"" + precision + "\" is not available in this build",
-                    "the engine computes in fp32: set \"fp32\" or \"auto\"");
-  }
   if (config.data.mean_std != "clip") {
     throw UserError(
         "E-MEAN-STD", OriginOf(config, "data.mean_std"),

@@ -23,6 +23,7 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
       loss_(model::MakeLoss(model.spec().loss, local_, options.global_batch_size,
                             model.spec().embed_dim)) {
   CONTRAIL_ASSERT(local_ * comm.size() == options.global_batch_size && local_ % micro_ == 0);
+  loss_scale_ = options.loss_scale;
   const int64_t dim = model.spec().embed_dim;
   image_ = Floats(local_, dim);
   text_ = Floats(local_, dim);
@@ -101,8 +102,13 @@ model::LossOutput TrainStep::Loss(monitor::StepTimes& times) {
   const model::LossOutput output =
       loss_->Compute(input, d_image_, d_text_,
                      [this](at::Tensor tensor) { comm_.AllReduceSum(std::move(tensor)); });
-  d_scale_ = output.d_scale;
-  d_bias_ = output.d_bias;
+  // Every gradient below is larger by the loss scale, until the optimizer divides by it.
+  d_scale_ = output.d_scale * loss_scale_.value();
+  d_bias_ = output.d_bias * loss_scale_.value();
+  if (loss_scale_.on()) {
+    d_image_.mul_(loss_scale_.value());
+    d_text_.mul_(loss_scale_.value());
+  }
   last_loss_ = output.loss;
   times.loss = watch.Lap();
   return output;
@@ -152,11 +158,14 @@ void TrainStep::ReduceWhenReady(int group) {
   for (const int bucket : flat_.GroupDone(group)) traffic_.StartReduce(bucket);
 }
 
-double TrainStep::OwnGradSquares() const { return SumOfOwnGradSquares(flat_); }
+double TrainStep::OwnGradSquares() const {
+  return SumOfOwnGradSquares(flat_) / (loss_scale_.value() * loss_scale_.value());
+}
 
 void TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times) {
   Stopwatch watch;
-  const double grad_scale = ClipScale(grad_norm, options_.grad_clip_norm);
+  const double grad_scale = ClipScale(grad_norm, options_.grad_clip_norm) / loss_scale_.value();
+  loss_scale_.Good();
   for (const int bucket : traffic_.order_of_use()) {
     AdamWStep(flat_, bucket, options_.adamw, update, lr, grad_scale);
     ClampOwnLogitScale(bucket);

@@ -28,6 +28,7 @@
 #include "worker/bucket_traffic.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
+#include "worker/loss_scale.h"
 #include "worker/optimizer.h"
 
 namespace contrail::worker {
@@ -43,6 +44,7 @@ class TrainStep {
     double logit_scale_max = 100;
     bool overlap = true;  // bits do not depend on it
     Wire gradients = Wire::kAsStored;
+    LossScale loss_scale = {};  // on for fp16
   };
   // The model must be bound to `flat` by the caller. Plans the arena.
   TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, const Options& options);
@@ -54,7 +56,7 @@ class TrainStep {
   void Gather(monitor::StepTimes& times);
   model::LossOutput Loss(monitor::StepTimes& times);
   void Backward(monitor::StepTimes& times);
-  // Sum of squares of own gradient slices, for the pulse.
+  // Sum of squares of own gradient slices, for the pulse; not finite where fp16 overflowed.
   double OwnGradSquares() const;
   // `update` counts from 1. Own masters and moments are final when it returns; working weights of
   // other ranks may still be on their way.
@@ -73,6 +75,10 @@ class TrainStep {
   double loss() const { return last_loss_; }  // of the last Loss
   double logit_scale();                       // of the weights as they are
   double logit_bias();                        // 0 where the loss has none
+  // After a gradient norm that was not finite: true where the loss scale is to blame, which is
+  // halved then; the step is to be skipped without more ado.
+  bool ScaleOverflowed() { return loss_scale_.Overflow(); }
+  const LossScale& loss_scale() const { return loss_scale_; }
   int64_t local_batch_size() const { return local_; }
 
  private:
@@ -100,6 +106,7 @@ class TrainStep {
   at::Tensor d_image_, d_text_;  // [b, D]
   BucketTraffic traffic_;
   std::unique_ptr<model::Loss> loss_;
+  LossScale loss_scale_;
   double d_scale_ = 0;  // dL/ds of the last Loss
   double d_bias_ = 0;
   double last_loss_ = 0;

@@ -39,14 +39,19 @@ Outcome Trainer::Run() {
     const double lr = plan_->LearningRate(done_);
     if (plan_->UpdatesBefore(done_) == 0) updates_ = 0;  // fresh moments
     const double scale = step_->logit_scale();           // as the loss was computed with
+    const double loss_scale = step_->loss_scale().value();
     if (std::isfinite(verdict.grad_norm)) {
       step_->Update(++updates_, lr, verdict.grad_norm, times);
       bad_steps_->Good();
       loss_ = loss.loss;
     } else {
       step_->Skip();
-      bad_steps_->Bad(done_, finite_loss ? "gradient norm" : "loss",
-                      finite_loss ? verdict.grad_norm : loss.loss, *step_);
+      if (finite_loss && step_->ScaleOverflowed()) {
+        bad_steps_->Overflowed();
+      } else {
+        bad_steps_->Bad(done_, finite_loss ? "gradient norm" : "loss",
+                        finite_loss ? verdict.grad_norm : loss.loss, *step_);
+      }
     }
     ++done_;
     verdict.hold_save = bad_steps_->in_a_row() > 0;
@@ -54,7 +59,7 @@ Outcome Trainer::Run() {
         static_cast<float>(saver_->AfterStep(verdict, State(), [this] { return TakeSnapshot(); }));
     times.total = watch.Total();
     times_ = times;
-    Report(verdict, loss.loss, lr, scale);
+    Report(verdict, loss.loss, lr, scale, loss_scale);
     if (verdict.stop) break;
   }
   CommitThisStep();
@@ -80,6 +85,11 @@ ckpt::RunState Trainer::State() const {
   state.loss = loss_;
   state.skipped_steps = bad_steps_->skipped();
   state.updates = updates_;
+  if (const LossScale& scale = step_->loss_scale(); scale.on()) {
+    state.loss_scale = scale.value();
+    state.loss_scale_good_steps = scale.state().good_steps;
+    state.loss_scale_overflows = scale.state().overflows;
+  }
   return state;
 }
 
@@ -101,7 +111,8 @@ uint32_t Trainer::ReplicaHash() {
   return HashOfWeights(*flat_);
 }
 
-void Trainer::Report(const Verdict& verdict, double loss, double lr, double scale) {
+void Trainer::Report(const Verdict& verdict, double loss, double lr, double scale,
+                     double loss_scale) {
   const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
   monitor::StepRecord record;
   record.step = done_;
@@ -116,6 +127,7 @@ void Trainer::Report(const Verdict& verdict, double loss, double lr, double scal
   record.samples_per_second = static_cast<double>(batch) / times_.total;
   record.world_size = comm_.size();
   record.skipped_steps = bad_steps_->skipped();
+  record.loss_scale = loss_scale;
   reporter_->Step(std::move(record));
 }
 

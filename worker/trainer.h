@@ -13,6 +13,7 @@
 #include "worker/lateness.h"
 #include "worker/launch.h"
 #include "worker/phases.h"
+#include "worker/precision.h"
 #include "worker/progress.h"
 #include "worker/reporter.h"
 #include "worker/resume.h"
@@ -39,6 +40,7 @@ class Trainer {
   void CheckStart();
   void BuildModel(int64_t resolution);
   void Restore(std::optional<uint64_t> from, bool fresh);
+  void ResumeLossScale(const ckpt::RunState& state);
   void ChangeResolution();
   void MakeSharedRunDir();
   void MakeStep();
@@ -49,7 +51,7 @@ class Trainer {
   ckpt::RunState State() const;
   ckpt::Snapshot TakeSnapshot() const;
   uint32_t ReplicaHash();
-  void Report(const Verdict& verdict, double loss, double lr, double scale);
+  void Report(const Verdict& verdict, double loss, double lr, double scale, double loss_scale);
 
   Comm& comm_;
   Progress& progress_;
@@ -70,6 +72,8 @@ class Trainer {
   std::unique_ptr<BadSteps> bad_steps_;
   Lateness lateness_;
 
+  Precision precision_;
+  LossScale loss_scale_;  // where this attempt begins
   ckpt::RunState state_;  // the part that stays the same in this attempt
   std::string data_fingerprint_;
   uint64_t done_ = 0;         // steps done, the skipped ones too

@@ -54,6 +54,10 @@ void Trainer::CheckStart() {
     spec_.resnet.bn_group_size = config_.model.bn_group_size;
     spec_.loss = config_.train.loss;
     CheckMicroBatch(config_, spec_, comm_.size());
+  });
+  precision_ = ChoosePrecision(PosixFileSystem(), comm_, config_, spec_,
+                               launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
+  Together(comm_, [&] {
     dataset_ = data::Dataset::Open(config_.data.train);
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
@@ -80,7 +84,7 @@ void Trainer::BuildModel(int64_t resolution) {
   flat_.reset();
   model_ = model::ClipModel::Create(spec_);
   flat_ = std::make_unique<FlatParams>(model_->params(), comm_.rank(), comm_.size(),
-                                       FlatOptions(config_, at::kFloat));
+                                       FlatOptions(config_, precision_.type()));
   statistics_ = std::make_unique<RunningStatistics>(model_->buffers());
 }
 
@@ -102,6 +106,7 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
     state_.parent = resumed->lineage;
     state_.skipped_steps = resumed->state.skipped_steps;
     updates_ = state_.skipped_steps > 0 ? resumed->state.updates : plan_->UpdatesBefore(done_);
+    ResumeLossScale(resumed->state);
   } else {
     BuildModel(plan_->ResolutionAt(0));
     Initialise(fs, comm_, config_, model_->params(), {spec_, *flat_, *statistics_});
@@ -109,6 +114,16 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   model::BoundParams bound = flat_->views();
   bound.buffers = statistics_->views();
   model_->Bind(std::move(bound));
+}
+
+void Trainer::ResumeLossScale(const ckpt::RunState& state) {
+  if (precision_.name == "fp16" && state.loss_scale > 0) {
+    loss_scale_ =
+        LossScale({state.loss_scale, state.loss_scale_good_steps, state.loss_scale_overflows});
+  }
+  if (state.precision == precision_.name || comm_.rank() != 0) return;
+  LogWarning("the run goes on in " + precision_.name + "; until step " +
+             std::to_string(state.step) + " it was trained in " + state.precision);
 }
 
 // The next phase has another resolution. The step before it is committed and read back as a resume
@@ -162,7 +177,10 @@ void Trainer::MakeStep() {
           .grad_clip_norm = train.grad_clip_norm,
           .logit_scale_max = train.logit_scale_max,
           .overlap = train.overlap == "on",
-          .gradients = train.grad_reduce == "bf16" ? Wire::kBFloat16 : Wire::kAsStored});
+          .gradients = train.grad_reduce == "bf16" ? Wire::kBFloat16 : Wire::kAsStored,
+          .loss_scale = precision_.name != "fp16" ? LossScale()
+                        : loss_scale_.on()        ? loss_scale_
+                                                  : LossScale::On()});
 }
 
 void Trainer::MakeSaver() {
@@ -179,6 +197,7 @@ void Trainer::MakeSaver() {
   state_.attempt = static_cast<uint64_t>(launch_.attempt);
   state_.model = spec_.name;
   state_.activation = spec_.activation;
+  state_.precision = precision_.name;
   state_.resolution = spec_.resolution;
   state_.fingerprint = TrainingFingerprint(config_);
   state_.data_fingerprint = data_fingerprint_;
@@ -249,7 +268,8 @@ void Trainer::StartReporter() {
   if (comm_.rank() != 0) return;
   LogInfo(launch_.run.root + ": " + spec_.name + ", " + std::to_string(comm_.size()) + " ranks, " +
           std::to_string(dataset_->size()) + " samples, steps " + std::to_string(done_ + 1) +
-          " to " + std::to_string(plan_->total_steps()));
+          " to " + std::to_string(plan_->total_steps()) + ", " + precision_.name + " (" +
+          precision_.reason + ")");
 }
 
 }  // namespace contrail::worker

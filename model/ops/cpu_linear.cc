@@ -255,6 +255,11 @@ void CpuOpTable::Project(View x, View w, View out) const {
 
 void CpuOpTable::AddProduct(View x, View w, View out) const {
   CONTRAIL_ASSERT(x.cols == w.rows && out.cols == w.cols && out.rows == x.rows);
+  if (Is16Bit(w.type)) {
+    kernels::MixedGemm g = MixedProduct(w.type, x, As::kStraight, w, As::kStraight, out, w.rows);
+    g.accumulate = true;
+    return RunMixed(g);
+  }
   ByType(x.type, [&]<typename T>() {
     kernels::Gemm<T> g = Product(Straight<T>(x), Straight<T>(w), out, w.rows);
     g.accumulate = true;

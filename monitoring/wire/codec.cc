@@ -109,6 +109,7 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   out->set_samples_per_second(record.samples_per_second);
   out->set_world_size(record.world_size);
   out->set_skipped_steps(record.skipped_steps);
+  out->set_loss_scale(record.loss_scale == 1 ? 0 : record.loss_scale);
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
   for (const LateArrival& late : record.late) {
     telemetry::LateArrival* arrival = out->add_late();
@@ -135,6 +136,7 @@ StepRecord DecodeStep(const telemetry::EventForReading& event) {
   record.samples_per_second = in.samples_per_second();
   record.world_size = in.world_size();
   record.skipped_steps = in.skipped_steps();
+  record.loss_scale = in.loss_scale() == 0 ? 1 : in.loss_scale();
   record.ranks = DecodeRanks(in.ranks());
   for (const telemetry::LateArrival& late : in.late()) {
     record.late.push_back({.rank = late.rank(),

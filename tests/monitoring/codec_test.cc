@@ -31,6 +31,7 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   record.accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   record.samples_seen = std::numeric_limits<uint64_t>::max();
   record.skipped_steps = 3;
+  record.loss_scale = 32768;
   record.ranks[1].checkpoint_stall = 0.25f;
   record.late = {{.rank = 2,
                   .operation = Operation::kReduceScatter,
@@ -45,6 +46,7 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   EXPECT_EQ(back.samples_seen, record.samples_seen);
   EXPECT_EQ(back.world_size, record.world_size);
   EXPECT_EQ(back.skipped_steps, record.skipped_steps);
+  EXPECT_EQ(back.loss_scale, record.loss_scale);
   ExpectSameBits(back.wall_time, record.wall_time);
   ExpectSameBits(back.loss, record.loss);
   ExpectSameBits(back.lr, record.lr);

@@ -42,7 +42,6 @@ TEST_F(StartTest, AnotherNumberOfRanksThanAskedFor) {
 }
 
 TEST_F(StartTest, WhatTheEngineCannotDo) {
-  ExpectRefused(2, {"--set", "train.precision=bf16"}, "E-PRECISION");
   ExpectRefused(2, {"--set", "train.loss=triplet"}, "E-CONFIG-CHOICE");
   ExpectRefused(0, {"--set", "data.mean_std=half"}, "E-MEAN-STD");
 }

@@ -33,7 +33,6 @@ CASES = [
     ("no_such_choice", "train c.toml --set train.loss=clap", "E-CONFIG-CHOICE", ["clap", "clip"]),
     ("model_misspelt", "train c.toml --set model.name=ViT-B32", "E-MODEL-NAME",
      ["ViT-B32", "ViT-B/32"]),
-    ("precision_not_built", "train c.toml --set train.precision=fp16", "E-PRECISION", ["fp16"]),
     ("micro_batch_does_not_divide", "train c.toml --set train.micro_batch_size=5", "E-MICRO-BATCH",
      ["5", "32"]),
 

@@ -5,8 +5,8 @@
 //   offsets.i32 d_image.f32
 //                                      d_text.f32; writes image.f32 text.f32 grads.f32, and
 //                                      eval.f32 (images without training), running.f32 (after)
-// With a last argument "double" it computes in fp64; files stay fp32.
-// Buffers are all of ClipModel::buffers(), in order; their names are printed after "buffers".
+// With a last argument "double" it computes in fp64, with "bf16" or "fp16" in that; files stay
+// fp32. Buffers are all of ClipModel::buffers(), in order; their names are printed after "buffers".
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -47,7 +47,12 @@ BoundParams Slices(const std::vector<ParamSpec>& params, const at::Tensor& weigh
   return bound;
 }
 
-void Encode(ClipModel& model, const std::string& dir, at::ScalarType type) {
+// fp16's gradients need the scale that a training step gives them.
+constexpr double kHalfScale = 1024;
+
+void Encode(ClipModel& model, const std::string& dir, at::ScalarType compute) {
+  const at::ScalarType type = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const double scale = compute == at::kHalf ? kHalfScale : 1;
   const at::Tensor weights = Read(dir + "/weights.f32", at::kFloat).to(type);
   const at::Tensor grads = at::zeros_like(weights);
   const int64_t r = model.spec().resolution, d = model.spec().embed_dim;
@@ -57,6 +62,9 @@ void Encode(ClipModel& model, const std::string& dir, at::ScalarType type) {
   at::Tensor image = at::empty({b, d}, type), text = at::empty({b, d}, type);
 
   BoundParams bound = Slices(model.params(), weights, grads);
+  for (size_t i = 0; i < bound.weights.size(); ++i) {
+    if (model.params()[i].matrix) bound.weights[i] = bound.weights[i].to(compute);
+  }
   const at::Tensor buffers = Read(dir + "/buffers.f32", at::kFloat).to(type);
   int64_t first = 0;
   for (const BufferSpec& spec : model.buffers()) {
@@ -71,11 +79,11 @@ void Encode(ClipModel& model, const std::string& dir, at::ScalarType type) {
   model.Plan(b, texts.token_ids.numel(), /*training=*/true);
   model.ForwardImages(images, image, Keep::kYes);
   model.ForwardTexts(texts, text, Keep::kYes);
-  model.BackwardImages(Read(dir + "/d_image.f32", at::kFloat).view({b, d}).to(type), {});
-  model.BackwardTexts(Read(dir + "/d_text.f32", at::kFloat).view({b, d}).to(type), {});
+  model.BackwardImages(Read(dir + "/d_image.f32", at::kFloat).view({b, d}).to(type) * scale, {});
+  model.BackwardTexts(Read(dir + "/d_text.f32", at::kFloat).view({b, d}).to(type) * scale, {});
   Write(dir + "/image.f32", image);
   Write(dir + "/text.f32", text);
-  Write(dir + "/grads.f32", grads);
+  Write(dir + "/grads.f32", grads / scale);
   model.FoldStatistics();
   Write(dir + "/running.f32", buffers);
 }
@@ -129,7 +137,12 @@ int Main(int argc, char** argv) {
   } else if (std::string(argv[3]) == "init") {
     DescribeInit(*model);
   } else {
-    Encode(*model, argv[3], argc == 5 ? at::kDouble : at::kFloat);
+    const std::string precision = argc == 5 ? argv[4] : "fp32";
+    Encode(*model, argv[3],
+           precision == "double" ? at::kDouble
+           : precision == "bf16" ? at::kBFloat16
+           : precision == "fp16" ? at::kHalf
+                                 : at::kFloat);
   }
   return 0;
 }
@@ -139,7 +152,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 3 || argc > 5) {
-    std::fputs("encode MODEL ACTIVATION [init | DIR [double]]\n", stderr);
+    std::fputs("encode MODEL ACTIVATION [init | DIR [double|bf16|fp16]]\n", stderr);
     return contrail::kExitUser;
   }
   try {

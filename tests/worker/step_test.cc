@@ -29,17 +29,21 @@ model::ModelSpec TinyVit(const std::string& loss) {
 }
 
 struct Rig {
-  explicit Rig(int64_t micro_batch_size, const std::string& loss = "clip")
+  explicit Rig(int64_t micro_batch_size, const std::string& loss = "clip",
+               at::ScalarType type = at::kFloat, LossScale loss_scale = {})
       : comm(MakeSingleComm()),
         model(model::ClipModel::Create(TinyVit(loss))),
-        flat(model->params(), 0, 1, {.bucket_bytes = 4 << 20}) {
+        flat(model->params(), 0, 1, {.bucket_bytes = 4 << 20, .matrix_type = type}) {
     for (size_t i = 0; i < model->params().size(); ++i) {
-      model::InitParam(model->params()[i], 1, flat.views().weights[i]);
+      at::Tensor value = at::empty(model->params()[i].shape);
+      model::InitParam(model->params()[i], 1, value);
+      flat.SetWeight(i, value);
     }
     model->Bind(flat.views());
-    step = std::make_unique<TrainStep>(
-        *comm, *model, flat,
-        TrainStep::Options{.global_batch_size = kBatch, .micro_batch_size = micro_batch_size});
+    step = std::make_unique<TrainStep>(*comm, *model, flat,
+                                       TrainStep::Options{.global_batch_size = kBatch,
+                                                          .micro_batch_size = micro_batch_size,
+                                                          .loss_scale = loss_scale});
   }
   double Train(uint64_t update, const data::Batch& batch) {
     monitor::StepTimes times;
@@ -143,6 +147,92 @@ TEST_P(LossTest, LearnsABatchByHeart) {
   EXPECT_LT(output.loss, first / 3);
   EXPECT_EQ(output.correct_image_to_text, kBatch);
   EXPECT_EQ(output.correct_text_to_image, kBatch);
+}
+
+struct Sixteen {
+  const char* name;
+  at::ScalarType type;
+  LossScale scale;
+};
+class SixteenBits : public testing::TestWithParam<Sixteen> {};
+INSTANTIATE_TEST_SUITE_P(Types, SixteenBits,
+                         testing::Values(Sixteen{"bf16", at::kBFloat16, {}},
+                                         Sixteen{"fp16", at::kHalf, LossScale::On()}),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+// Eight batches over and over: the losses follow fp32's, down to where both have learned most of
+// it.
+TEST_P(SixteenBits, TrainsAsFp32Does) {
+  const c10::InferenceMode guard;
+  Rig exact(0), narrow(0, "clip", GetParam().type, GetParam().scale);
+  double first = 0, last = 0, last_narrow = 0;
+  for (uint64_t update = 1; update <= 64; ++update) {
+    const data::Batch batch = NoiseBatch(update % 8);
+    const double a = exact.Train(update, batch), b = narrow.Train(update, batch);
+    if (update == 1) first = a;
+    if (update <= 8) {
+      EXPECT_NEAR(b / a, 1, 0.01) << update;
+    }
+    if (update > 56) {
+      last += a / 8;
+      last_narrow += b / 8;
+    }
+  }
+  EXPECT_LT(last, 0.8 * first);
+  EXPECT_NEAR(last_narrow / last, 1, 0.05);
+  std::printf("mean loss of the last 8 of 64 steps: fp32 %.4f, %s %.4f\n", last, GetParam().name,
+              last_narrow);
+}
+
+TEST_P(SixteenBits, GradientCachingIsTheSameBits) {
+  const c10::InferenceMode guard;
+  const data::Batch batch = NoiseBatch(3);
+  Rig whole(0, "clip", GetParam().type, GetParam().scale);
+  Rig cached(8, "clip", GetParam().type, GetParam().scale);
+  EXPECT_NEAR(cached.Train(1, batch) / whole.Train(1, batch), 1, 1e-12);
+  double difference = 0, norm = 0;
+  for (int bucket = 0; bucket < whole.flat.num_buckets(); ++bucket) {
+    const at::Tensor a = whole.flat.grads(bucket), b = cached.flat.grads(bucket);
+    difference += (a - b).square().sum(at::kDouble).item<double>();
+    norm += a.square().sum(at::kDouble).item<double>();
+  }
+  EXPECT_LT(std::sqrt(difference / norm), 1e-6);  // order of fp32 sums over micro-batches
+}
+
+// A scale so large that the first product of the backward overflows: the norm says so, nothing was
+// touched, the scale comes down until it fits, and then training goes on.
+TEST(Fp16, OverflowsAreSkippedAndTheScaleComesDown) {
+  const c10::InferenceMode guard;
+  Rig rig(0, "clip", at::kHalf, LossScale({LossScale::kMost, 0, 0}));
+  const data::Batch batch = NoiseBatch(5);
+  const std::vector<float> before = rig.Weights();
+  monitor::StepTimes times;
+  int overflows = 0;
+  double norm = 0;
+  while (true) {
+    rig.step->Encode(batch, times);
+    rig.step->Gather(times);
+    EXPECT_TRUE(std::isfinite(rig.step->Loss(times).loss));
+    rig.step->Backward(times);
+    norm = std::sqrt(rig.step->OwnGradSquares());
+    if (std::isfinite(norm)) break;
+    ASSERT_TRUE(rig.step->ScaleOverflowed());
+    rig.step->Skip();
+    ASSERT_LT(++overflows, 24);
+  }
+  EXPECT_GT(overflows, 0);
+  EXPECT_EQ(rig.step->loss_scale().value(), LossScale::kMost / std::pow(2.0, overflows));
+  EXPECT_EQ(rig.Weights(), before);
+  // Dividing by the scale gives the gradient that fp32 has.
+  Rig exact(0);
+  exact.step->Encode(batch, times);
+  exact.step->Gather(times);
+  exact.step->Loss(times);
+  exact.step->Backward(times);
+  EXPECT_NEAR(norm / std::sqrt(exact.step->OwnGradSquares()), 1, 2e-3);
+  rig.step->Update(1, 1e-3, norm, times);
+  EXPECT_NE(rig.Weights(), before);
+  EXPECT_EQ(rig.step->loss_scale().state().good_steps, 1u);
 }
 
 }  // namespace
