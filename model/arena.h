@@ -36,21 +36,16 @@ class ArenaPlan {
   // `type`: the activations'.
   explicit ArenaPlan(at::ScalarType type) : type_(type) {}
 
-  Slot Add(int64_t rows, int64_t cols) {
-    return all_wide_ ? AddWide(rows, cols) : Add(rows, cols, type_);
-  }
+  Slot Add(int64_t rows, int64_t cols) { return Add(rows, cols, type_); }
   Slot AddWide(int64_t rows, int64_t cols) { return Add(rows, cols, WideType(type_)); }
   int64_t Mark() const { return next_; }
   void Rewind(int64_t mark) { next_ = mark; }
   int64_t bytes() const { return peak_; }
-  // Activations of what follows are wide, too, until it is called again with false.
-  void SetAllWide(bool all) { all_wide_ = all; }
 
  private:
   Slot Add(int64_t rows, int64_t cols, at::ScalarType type);
 
   at::ScalarType type_;
-  bool all_wide_ = false;
   int64_t next_ = 0;
   int64_t peak_ = 0;
 };

@@ -33,21 +33,21 @@ void AttentionPool::Plan(int64_t samples, ArenaPlan* plan) {
   mean_ = plan->Add(samples, channels_);
   q_ = plan->Add(samples, channels_);
   u_ = plan->Add(samples, heads_ * channels_);
-  weights_ = plan->Add(samples, heads_ * length_);
+  weights_ = plan->AddWide(samples, heads_ * length_);
   mixed_ = plan->Add(samples, heads_ * channels_);
   o_ = plan->Add(samples, channels_);
-  unit_ = plan->Add(samples, embed_dim_);
-  norms_ = plan->Add(samples, 1);
+  unit_ = plan->AddWide(samples, embed_dim_);
+  norms_ = plan->AddWide(samples, 1);
 }
 
 void AttentionPool::PlanScratch(bool training, ArenaPlan* plan) {
-  projected_ = plan->Add(samples_, embed_dim_);
+  projected_ = plan->AddWide(samples_, embed_dim_);
   if (!training) return;
   d_rows_ = plan->Add(samples_, channels_);
   d_q_ = plan->Add(samples_, channels_);
   d_mixed_ = plan->Add(samples_, heads_ * channels_);
   d_u_ = plan->Add(samples_, heads_ * channels_);
-  d_tokens_ = plan->Add(samples_ * length_, channels_);
+  d_tokens_ = plan->AddWide(samples_ * length_, channels_);
 }
 
 void AttentionPool::Forward(const OpTable& ops, const Arena& arena, View x, View features) const {

@@ -32,7 +32,7 @@ void ConvNorm::BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next)
 
 void ConvNorm::Plan(int64_t groups, int64_t rows, ArenaPlan* plan) {
   pre_ = plan->Add(rows, shape_.out);
-  state_ = plan->Add(BatchNorm::kStateRows * groups, shape_.out);
+  state_ = plan->AddWide(BatchNorm::kStateRows * groups, shape_.out);
 }
 
 ImageShape ConvNorm::Out(const ImageShape& in) const {

@@ -8,7 +8,7 @@ void ParamList::Add(const std::string& name, std::vector<int64_t> shape, Init in
   ParamSpec spec;
   spec.name = prefix_ + name;
   spec.decay = Decays(spec.name, shape.size());
-  spec.matrix = matrices_ && IsMatrix(spec.name, shape.size());
+  spec.matrix = IsMatrix(spec.name, shape.size());
   spec.shape = std::move(shape);
   spec.init = init;
   spec.group = group_;

@@ -15,8 +15,6 @@ class ParamList {
   // Names below `prefix`; groups are numbered by NextGroup().
   void SetPrefix(std::string prefix) { prefix_ = std::move(prefix); }
   int NextGroup() { return ++group_; }
-  // Whether what follows may be ParamSpec::matrix; true at first.
-  void SetMatrices(bool may_be) { matrices_ = may_be; }
 
   void Add(const std::string& name, std::vector<int64_t> shape, Init init);
   // A layer norm's gain 1 and bias 0.
@@ -27,7 +25,6 @@ class ParamList {
  private:
   std::string prefix_;
   int group_ = -1;
-  bool matrices_ = true;
   std::vector<ParamSpec> specs_;
 };
 

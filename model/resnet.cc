@@ -33,7 +33,6 @@ ResnetTower::ResnetTower(const ModelSpec& spec)
 
 void ResnetTower::Declare(ParamList* list) {
   list->SetPrefix("visual.");
-  list->SetMatrices(false);  // this tower computes in fp32 (or fp64) whatever the others do
   first_group_ = list->NextGroup();
   for (size_t i = 0; i < kStem; ++i) {
     const std::string number = std::to_string(i + 1);
@@ -45,7 +44,6 @@ void ResnetTower::Declare(ParamList* list) {
   }
   pool_group_ = list->NextGroup();
   pool_.Declare(list);
-  list->SetMatrices(true);
 }
 
 std::vector<BufferSpec> ResnetTower::Buffers() const {
@@ -100,7 +98,6 @@ void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   kept_ = 0;
   inputs_.clear();
   scratch_.clear();
-  plan->SetAllWide(true);
   if (!training_) {
     PlanInference(plan);
   } else if (recompute_) {
@@ -108,7 +105,6 @@ void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
   } else {
     PlanKeep(plan);
   }
-  plan->SetAllWide(false);
 }
 
 void ResnetTower::PlanInput(size_t block, ArenaPlan* plan) {
@@ -207,10 +203,8 @@ void ResnetTower::PlanRecompute(ArenaPlan* plan) {
 }
 
 void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) {
-  plan->SetAllWide(true);
   pool_.PlanScratch(training, plan);
   if (training) PlanGradients(plan);
-  plan->SetAllWide(false);
 }
 
 void ResnetTower::PlanGradients(ArenaPlan* plan) {

@@ -31,10 +31,10 @@ NormSums<T>::NormSums(const BatchNorm& norm, const kernels::ConvTable<T>& kernel
   CONTRAIL_ASSERT(norm.x.rows == norm.shape.rows() && norm.shape.count % norm.groups == 0 &&
                   norm.state.rows == BatchNorm::kStateRows * norm.groups &&
                   norm.state.cols == norm.x.cols);
-  std::vector<T>& memory = SumsOfThisThread<T>();
+  std::vector<C>& memory = SumsOfThisThread<C>();
   const auto size = static_cast<size_t>(2 * pieces_.count() * norm.x.cols);
   if (memory.size() < size) memory.resize(size);
-  std::fill_n(memory.begin(), size, T{0});
+  std::fill_n(memory.begin(), size, C{0});
   sums_ = memory.data();
 }
 
@@ -54,13 +54,13 @@ void NormSums<T>::AddThrough(const Through& through, View d, int64_t piece, int6
   kernels::NormThrough<T> pass;
   pass.x = RowOf<T>(norm_.x, row) + column;
   pass.x_row = norm_.x.stride;
-  pass.mean = StateRow<T>(norm_, group, NormRow::kMean) + column;
+  pass.mean = StateRow<C>(norm_, group, NormRow::kMean) + column;
   if (through.relu == Through::Relu::kOutput) {
     pass.y = RowOf<T>(through.y, row) + column;
     pass.y_row = through.y.stride;
   } else if (through.relu == Through::Relu::kOwn) {
-    pass.scale = StateRow<T>(norm_, group, NormRow::kScale) + column;
-    pass.shift = StateRow<T>(norm_, group, NormRow::kShift) + column;
+    pass.scale = StateRow<C>(norm_, group, NormRow::kScale) + column;
+    pass.shift = StateRow<C>(norm_, group, NormRow::kShift) + column;
   }
   kernels_.norm_through(rows, columns, pass, RowOf<T>(d, row) + column, d.stride,
                         Sum(piece, 0) + column, Sum(piece, 1) + column);
@@ -71,7 +71,7 @@ template <typename T>
 void NormSums<T>::FinishStatistics() {
   const int64_t channels = norm_.x.cols, per_group = pieces_.per_group();
   for (int64_t group = 0; group < pieces_.groups(); ++group) {
-    const auto state = [&](NormRow row) { return StateRow<T>(norm_, group, row); };
+    const auto state = [&](NormRow row) { return StateRow<C>(norm_, group, row); };
     ParallelFor(0, channels, GrainOf(4 * per_group), [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
         double count = 0, mean = 0, squares = 0;
@@ -79,7 +79,7 @@ void NormSums<T>::FinishStatistics() {
           const Piece piece = pieces_.At(i);
           const auto n = static_cast<double>(piece.rows);
           const double offset = static_cast<double>(Sum(i, 0)[c]) / n;
-          const double own = static_cast<double>(RowOf<T>(norm_.x, piece.row)[c]) + offset;
+          const double own = static_cast<double>(Number(RowOf<T>(norm_.x, piece.row)[c])) + offset;
           const double apart = own - mean;
           squares += std::max(0.0, static_cast<double>(Sum(i, 1)[c]) - n * offset * offset) +
                      apart * apart * count * n / (count + n);
@@ -87,13 +87,13 @@ void NormSums<T>::FinishStatistics() {
           count += n;
         }
         const double variance = squares / count, rstd = 1.0 / std::sqrt(variance + kEps);
-        const double a = rstd * static_cast<double>(norm_.gain.as<T>()[c]);
-        state(NormRow::kMean)[c] = static_cast<T>(mean);
-        state(NormRow::kRstd)[c] = static_cast<T>(rstd);
-        state(NormRow::kVariance)[c] = static_cast<T>(variance);
-        state(NormRow::kScale)[c] = static_cast<T>(a);
+        const double a = rstd * static_cast<double>(norm_.gain.as<C>()[c]);
+        state(NormRow::kMean)[c] = static_cast<C>(mean);
+        state(NormRow::kRstd)[c] = static_cast<C>(rstd);
+        state(NormRow::kVariance)[c] = static_cast<C>(variance);
+        state(NormRow::kScale)[c] = static_cast<C>(a);
         state(NormRow::kShift)[c] =
-            static_cast<T>(static_cast<double>(norm_.bias.as<T>()[c]) - mean * a);
+            static_cast<C>(static_cast<double>(norm_.bias.as<C>()[c]) - mean * a);
       }
     });
   }
@@ -105,7 +105,7 @@ void NormSums<T>::FinishThrough() {
   const double n = static_cast<double>(norm_.x.rows) / static_cast<double>(norm_.groups);
   ParallelFor(0, channels, GrainOf(4 * pieces_.count()), [&](int64_t begin, int64_t end) {
     for (int64_t group = 0; group < pieces_.groups(); ++group) {
-      const auto state = [&](NormRow row) { return StateRow<T>(norm_, group, row); };
+      const auto state = [&](NormRow row) { return StateRow<C>(norm_, group, row); };
       for (int64_t c = begin; c < end; ++c) {
         double first = 0, second = 0;
         for (int64_t i = group * per_group; i < (group + 1) * per_group; ++i) {
@@ -113,12 +113,12 @@ void NormSums<T>::FinishThrough() {
           second += static_cast<double>(Sum(i, 1)[c]);
         }
         const auto rstd = static_cast<double>(state(NormRow::kRstd)[c]);
-        const double a = rstd * static_cast<double>(norm_.gain.as<T>()[c]);
-        norm_.d_bias.as<T>()[c] += static_cast<T>(first);
-        norm_.d_gain.as<T>()[c] += static_cast<T>(second * rstd);
-        state(NormRow::kA)[c] = static_cast<T>(a);
-        state(NormRow::kB)[c] = static_cast<T>(a * first / n);
-        state(NormRow::kC)[c] = static_cast<T>(a * second * rstd * rstd / n);
+        const double a = rstd * static_cast<double>(norm_.gain.as<C>()[c]);
+        norm_.d_bias.as<C>()[c] += static_cast<C>(first);
+        norm_.d_gain.as<C>()[c] += static_cast<C>(second * rstd);
+        state(NormRow::kA)[c] = static_cast<C>(a);
+        state(NormRow::kB)[c] = static_cast<C>(a * first / n);
+        state(NormRow::kC)[c] = static_cast<C>(a * second * rstd * rstd / n);
       }
     }
   });
@@ -126,6 +126,8 @@ void NormSums<T>::FinishThrough() {
 
 template class NormSums<float>;
 template class NormSums<double>;
+template class NormSums<kernels::BFloat16>;
+template class NormSums<kernels::Half>;
 
 void CpuOpTable::BatchNormFixed(const BatchNorm& norm, View mean, View variance) const {
   CONTRAIL_ASSERT(norm.groups == 1);
@@ -147,11 +149,11 @@ void CpuOpTable::BatchNormFixed(const BatchNorm& norm, View mean, View variance)
 
 void CpuOpTable::BatchNormAdd(const BatchNorm& norm, View residual, const BatchNorm* residual_norm,
                               View y) const {
-  ByType(norm.x.type, [&]<typename T>() {
+  ByKernel(norm.x.type, [&]<typename T>() {
     const kernels::ConvTable<T>& table = ConvKernels<T>();
     EachPiece(Pieces(norm.shape, norm.groups), norm.x.cols, [&](int64_t, const Piece& p) {
-      const auto row = [&](const BatchNorm* of, NormRow which) -> const T* {
-        return of == nullptr ? nullptr : StateRow<T>(*of, p.group, which);
+      const auto row = [&](const BatchNorm* of, NormRow which) -> const kernels::Compute<T>* {
+        return of == nullptr ? nullptr : StateRow<kernels::Compute<T>>(*of, p.group, which);
       };
       table.norm_add(p.rows, norm.x.cols, RowOf<T>(norm.x, p.row), norm.x.stride,
                      row(&norm, NormRow::kScale), row(&norm, NormRow::kShift),
@@ -163,7 +165,7 @@ void CpuOpTable::BatchNormAdd(const BatchNorm& norm, View residual, const BatchN
 }
 
 void CpuOpTable::BatchNormThrough(View d, const Through& through) const {
-  ByType(d.type, [&]<typename T>() {
+  ByKernel(d.type, [&]<typename T>() {
     NormSums<T> sums(*through.norm, ConvKernels<T>());
     EachPiece(sums.pieces(), d.cols, [&](int64_t i, const Piece& p) {
       sums.AddThrough(through, d, i, p.row, p.rows, 0, d.cols);
@@ -173,10 +175,12 @@ void CpuOpTable::BatchNormThrough(View d, const Through& through) const {
 }
 
 void CpuOpTable::BatchNormBackward(const BatchNorm& norm, View d, View d_x) const {
-  ByType(d.type, [&]<typename T>() {
+  ByKernel(d.type, [&]<typename T>() {
     const kernels::ConvTable<T>& table = ConvKernels<T>();
     EachPiece(Pieces(norm.shape, norm.groups), d.cols, [&](int64_t, const Piece& p) {
-      const auto state = [&](NormRow row) { return StateRow<T>(norm, p.group, row); };
+      const auto state = [&](NormRow row) {
+        return StateRow<kernels::Compute<T>>(norm, p.group, row);
+      };
       table.norm_backward(p.rows, d.cols, RowOf<T>(d, p.row), d.stride, RowOf<T>(norm.x, p.row),
                           norm.x.stride, state(NormRow::kMean), state(NormRow::kA),
                           state(NormRow::kB), state(NormRow::kC), RowOf<T>(d_x, p.row), d_x.stride);

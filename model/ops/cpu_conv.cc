@@ -7,6 +7,11 @@
 namespace contrail::model {
 namespace {
 
+// Columns of a 16-bit output whose fp32 sums one thread holds for a piece, in the room for a head
+// of attention.
+constexpr int64_t kMixedColumns = 128;
+constexpr int64_t kHeadElements = kHeadFloats * kernels::kLongestSequence * kernels::kHeadDim;
+
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 int64_t Out(int64_t size, int64_t stride) { return CeilDiv(size, stride); }
@@ -23,14 +28,19 @@ int64_t BlockOf(int64_t channels, int64_t most) {
 
 // Elements of one thread's scratch: the part of its workspace behind what is packed.
 template <typename T>
-constexpr int64_t kScratch = kernels::kAttentionBytes / static_cast<int64_t>(sizeof(T)) - 64;
+constexpr int64_t kScratch = kernels::kAttentionBytes /
+                                 static_cast<int64_t>(sizeof(kernels::Compute<T>)) -
+                             64;
 template <typename T>
-constexpr int64_t kPacked = kernels::kPackBytes / static_cast<int64_t>(sizeof(T));
+constexpr int64_t kPacked = kernels::kPackBytes / static_cast<int64_t>(sizeof(kernels::Compute<T>));
+template <typename T>
+constexpr bool kIs16Bit = !std::is_same_v<T, kernels::Compute<T>>;
 
 // A convolution or the gradient of its input.
 template <typename T>
 struct Job {
   const kernels::ConvTable<T>& table;
+  const kernels::MixedTable& mixed;
   ConvInput in;
   ImageShape out_shape;
   int64_t kernel = 1, stride = 1;
@@ -60,8 +70,8 @@ kernels::Patches<T> PatchesOf(const ConvInput& in, int64_t kernel, int64_t strid
 template <typename T>
 void SetNorm(const ConvInput& in, int64_t group, kernels::Patches<T>* patches) {
   if (in.norm == nullptr) return;
-  patches->scale = StateRow<T>(*in.norm, group, NormRow::kScale);
-  patches->shift = StateRow<T>(*in.norm, group, NormRow::kShift);
+  patches->scale = StateRow<kernels::Compute<T>>(*in.norm, group, NormRow::kScale);
+  patches->shift = StateRow<kernels::Compute<T>>(*in.norm, group, NormRow::kShift);
 }
 
 // f(patches, first row, rows): a piece as patches; of 1 x 1 kernels in runs of rows, which need no
@@ -91,50 +101,89 @@ int64_t GroupOf(const ConvInput& in, const Piece& piece) {
   return in.norm == nullptr ? 0 : piece.image / (in.shape.count / in.norm->groups);
 }
 
+// Adds the sums that a piece's final rows contribute.
+template <typename T>
+void AddSums(const Job<T>& job, int64_t piece, int64_t row, int64_t rows, int64_t column,
+             int64_t columns) {
+  if (job.statistics != nullptr) job.statistics->AddStatistics(piece, row, rows, column, columns);
+  if (job.gradient != nullptr) {
+    job.gradient->AddThrough(*job.through, job.out, piece, row, rows, column, columns);
+  }
+}
+
 // One thread's part: pieces [begin, end) of columns [first, first + many).
 template <typename T>
 void RunPart(const Job<T>& job, const Pieces& pieces, int64_t begin, int64_t end, int64_t first,
              int64_t many) {
+  using C = kernels::Compute<T>;
   const int64_t channels = job.in.x.cols, block = BlockOf(channels, job.kernel == 1 ? 256 : 64);
   const int64_t depth = job.kernel * job.kernel * block;
-  const int64_t panel =
-      std::min<int64_t>(job.kernel == 1 ? 512 : 256, kPacked<T> / depth / 64 * 64);
+  const int64_t most = kIs16Bit<T> ? kMixedColumns : job.kernel == 1 ? 512 : 256;
+  const int64_t panel = std::min<int64_t>(most, kPacked<T> / depth / 64 * 64);
   const Workspace workspace = ThreadWorkspace();
-  T* const packed = static_cast<T*>(workspace.pack);
-  T* const scratch = static_cast<T*>(workspace.attention);
+  C* const packed = static_cast<C*>(workspace.pack);
+  C* const scratch = static_cast<C*>(workspace.attention);
   const auto pack = job.turned ? job.table.pack_turned : job.table.pack_weight;
   for (int64_t column = first; column < first + many; column += panel) {
     const int64_t columns = std::min(panel, first + many - column);
-    for (int64_t channel = 0; channel < channels; channel += block) {
-      kernels::ConvPiece<T> part;
-      part.in = PatchesOf<T>(job.in, job.kernel, job.stride);
+    kernels::ConvPiece<T> part;
+    part.in = PatchesOf<T>(job.in, job.kernel, job.stride);
+    part.b = packed;
+    part.columns = columns;
+    const auto pack_block = [&](int64_t channel) {
       part.in.channel = channel;
       part.in.channels = std::min(block, channels - channel);
-      part.b = packed;
-      part.columns = columns;
-      part.out_row = job.out.stride;
-      part.add = job.add || channel > 0;
-      const bool last = channel + part.in.channels == channels;
       pack(job.w.template as<T>(), job.w_inputs, job.kernel, channel, part.in.channels, column,
            columns, packed);
+    };
+    if constexpr (kIs16Bit<T>) {
+      // What sums over all channels stays fp32 in this thread's memory, a piece at a time.
+      part.out_row = columns;
+      const Rows16 convert(job.mixed);
       for (int64_t i = begin; i < end; ++i) {
         const Piece piece = pieces.At(i);
+        C* const sums = workspace.head;
+        CONTRAIL_ASSERT(piece.rows * columns <= kHeadElements);
+        if (job.add) {
+          for (int64_t r = 0; r < piece.rows; ++r) {
+            convert.ToFloat(job.out, piece.row + r, column, columns, sums + r * columns);
+          }
+        }
         SetNorm(job.in, GroupOf(job.in, piece), &part.in);
-        EachRun<T>(piece, kernels::kSumRows, part.in,
-                   [&](const kernels::Patches<T>& patches, int64_t row, int64_t rows) {
-                     kernels::ConvPiece<T> run = part;
-                     run.in = patches;
-                     run.out = RowOf<T>(job.out, row) + column;
-                     job.table.convolve(run, scratch);
-                     if (!last) return;
-                     if (job.statistics != nullptr) {
-                       job.statistics->AddStatistics(i, row, rows, column, columns);
-                     }
-                     if (job.gradient != nullptr) {
-                       job.gradient->AddThrough(*job.through, job.out, i, row, rows, column,
-                                                columns);
-                     }
-                   });
+        for (int64_t channel = 0; channel < channels; channel += block) {
+          if (i == begin || channels > block) pack_block(channel);
+          part.add = job.add || channel > 0;
+          EachRun<T>(piece, kernels::kSumRows, part.in,
+                     [&](const kernels::Patches<T>& patches, int64_t row, int64_t) {
+                       kernels::ConvPiece<T> run = part;
+                       run.in = patches;
+                       run.out = sums + (row - piece.row) * columns;
+                       job.table.convolve(run, scratch);
+                     });
+        }
+        for (int64_t r = 0; r < piece.rows; ++r) {
+          convert.FromFloat(sums + r * columns, job.out, piece.row + r, column, columns);
+        }
+        AddSums(job, i, piece.row, piece.rows, column, columns);
+      }
+    } else {
+      part.out_row = job.out.stride;
+      for (int64_t channel = 0; channel < channels; channel += block) {
+        pack_block(channel);
+        part.add = job.add || channel > 0;
+        const bool last = channel + part.in.channels == channels;
+        for (int64_t i = begin; i < end; ++i) {
+          const Piece piece = pieces.At(i);
+          SetNorm(job.in, GroupOf(job.in, piece), &part.in);
+          EachRun<T>(piece, kernels::kSumRows, part.in,
+                     [&](const kernels::Patches<T>& patches, int64_t row, int64_t rows) {
+                       kernels::ConvPiece<T> run = part;
+                       run.in = patches;
+                       run.out = RowOf<T>(job.out, row) + column;
+                       job.table.convolve(run, scratch);
+                       if (last) AddSums(job, i, row, rows, column, columns);
+                     });
+        }
       }
     }
   }
@@ -178,13 +227,14 @@ void RunJob(const Job<T>& job, int64_t groups) {
 template <typename T>
 void GradientPart(const kernels::ConvTable<T>& table, const ConvInput& in, const Pieces& pieces,
                   View d_out, kernels::ConvGradientPiece<T> part, View d_w) {
+  using C = kernels::Compute<T>;
   const Workspace workspace = ThreadWorkspace();
   const int64_t kernel = part.in.kernel, n = kernel * part.in.channels;
-  part.sums = static_cast<T*>(workspace.pack);
+  part.sums = static_cast<C*>(workspace.pack);
   part.d_out_row = d_out.stride;
   part.outputs = d_out.cols;
   CONTRAIL_ASSERT((part.end - part.begin) * kernels::kConvRows * n <= kPacked<T>);
-  std::fill_n(part.sums, (part.end - part.begin) * kernels::kConvRows * n, T{0});
+  std::fill_n(part.sums, (part.end - part.begin) * kernels::kConvRows * n, C{0});
   for (int64_t i = 0; i < pieces.count(); ++i) {
     const Piece piece = pieces.At(i);
     SetNorm(in, GroupOf(in, piece), &part.in);
@@ -193,14 +243,14 @@ void GradientPart(const kernels::ConvTable<T>& table, const ConvInput& in, const
                  kernels::ConvGradientPiece<T> run = part;
                  run.in = patches;
                  run.d_out = RowOf<T>(d_out, row);
-                 table.convolve_gradient(run, static_cast<T*>(workspace.attention));
+                 table.convolve_gradient(run, static_cast<C*>(workspace.attention));
                });
   }
   for (int64_t unit = part.begin; unit < part.end; ++unit) {
     const int64_t output = unit / kernel * kernels::kConvRows, line = unit % kernel;
     for (int64_t r = 0; r < std::min(kernels::kConvRows, d_out.cols - output); ++r) {
-      const T* sums = part.sums + ((unit - part.begin) * kernels::kConvRows + r) * n;
-      T* to = RowOf<T>(d_w, output + r) + part.in.channel * kernel * kernel + line * kernel;
+      const C* sums = part.sums + ((unit - part.begin) * kernels::kConvRows + r) * n;
+      C* to = RowOf<C>(d_w, output + r) + part.in.channel * kernel * kernel + line * kernel;
       for (int64_t tap = 0; tap < kernel; ++tap) {
         for (int64_t c = 0; c < part.in.channels; ++c) {
           to[c * kernel * kernel + tap] += sums[tap * part.in.channels + c];
@@ -216,8 +266,8 @@ void CpuOpTable::Convolve(const ConvInput& in, View w, int64_t stride, View out,
                           const BatchNorm* norm) const {
   const ImageShape to{in.shape.count, Out(in.shape.height, stride), Out(in.shape.width, stride)};
   CONTRAIL_ASSERT(in.x.rows == in.shape.rows() && out.rows == to.rows() && out.cols == w.rows);
-  ByType(in.x.type, [&]<typename T>() {
-    Job<T> job{.table = ConvKernels<T>(), .in = in, .out_shape = to};
+  ByKernel(in.x.type, [&]<typename T>() {
+    Job<T> job{.table = ConvKernels<T>(), .mixed = mixed_, .in = in, .out_shape = to};
     job.kernel = Side(w, in.x.cols);
     job.stride = stride;
     job.w = w;
@@ -236,8 +286,8 @@ void CpuOpTable::Convolve(const ConvInput& in, View w, int64_t stride, View out,
 void CpuOpTable::ConvolveBackwardInput(View d_out, View w, const ImageShape& in, bool add, View d_x,
                                        const Through* through) const {
   CONTRAIL_ASSERT(d_out.rows == in.rows() && d_x.rows == in.rows() && d_out.cols == w.rows);
-  ByType(d_out.type, [&]<typename T>() {
-    Job<T> job{.table = ConvKernels<T>(), .in = {d_out, in}, .out_shape = in};
+  ByKernel(d_out.type, [&]<typename T>() {
+    Job<T> job{.table = ConvKernels<T>(), .mixed = mixed_, .in = {d_out, in}, .out_shape = in};
     job.kernel = Side(w, d_x.cols);
     job.w = w;
     job.w_inputs = d_x.cols;
@@ -256,7 +306,7 @@ void CpuOpTable::ConvolveBackwardWeight(const ConvInput& in, int64_t stride, Vie
                                         View d_w) const {
   const ImageShape to{in.shape.count, Out(in.shape.height, stride), Out(in.shape.width, stride)};
   CONTRAIL_ASSERT(d_out.rows == to.rows() && in.x.rows == in.shape.rows());
-  ByType(d_out.type, [&]<typename T>() {
+  ByKernel(d_out.type, [&]<typename T>() {
     const int64_t channels = in.x.cols, kernel = Side(d_w, channels);
     const Pieces pieces(to, in.norm != nullptr ? in.norm->groups : 1);
     const int64_t block = BlockOf(channels, kernel == 1 ? 256 : 64);

@@ -19,10 +19,20 @@ T* StateRow(const BatchNorm& norm, int64_t group, NormRow row) {
   return RowOf<T>(norm.state, BatchNorm::kStateRows * group + static_cast<int64_t>(row));
 }
 
-// Two sums a channel and piece, in memory of the calling thread that is kept for its next norm.
+// One number out of memory.
+inline float Number(float v) { return v; }
+inline double Number(double v) { return v; }
+inline float Number(kernels::BFloat16 v) {
+  return c10::BFloat16(v.bits, c10::BFloat16::from_bits());
+}
+inline float Number(kernels::Half v) { return c10::Half(v.bits, c10::Half::from_bits()); }
+
+// Two sums a channel and piece, in memory of the calling thread that is kept for its next norm. T
+// is what memory holds; sums and state are Compute<T>.
 template <typename T>
 class NormSums {
  public:
+  using C = kernels::Compute<T>;
   NormSums(const BatchNorm& norm, const kernels::ConvTable<T>& kernels);
   const Pieces& pieces() const { return pieces_; }
 
@@ -36,12 +46,12 @@ class NormSums {
   void FinishThrough();     // the rest of it; d_gain, d_bias
 
  private:
-  T* Sum(int64_t piece, int64_t which) const { return sums_ + (2 * piece + which) * norm_.x.cols; }
+  C* Sum(int64_t piece, int64_t which) const { return sums_ + (2 * piece + which) * norm_.x.cols; }
 
   const BatchNorm& norm_;
   const kernels::ConvTable<T>& kernels_;
   Pieces pieces_;
-  T* sums_;
+  C* sums_;
 };
 
 }  // namespace contrail::model

@@ -88,7 +88,7 @@ class CpuOpTable final : public OpTable {
 
   template <typename T>
   const kernels::ConvTable<T>& ConvKernels() const {
-    return kernels::ConvKernels<T>(Kernels<T>().name);
+    return kernels::ConvKernels<T>(Kernels<kernels::Compute<T>>().name);
   }
 
   void RunMixed(const kernels::MixedGemm& g) const;
@@ -140,6 +140,18 @@ void ByType(at::ScalarType type, const F& f) {
     f.template operator()<double>();
   } else {
     f.template operator()<float>();
+  }
+}
+
+// f of what the kernels call the numbers in memory.
+template <typename F>
+void ByKernel(at::ScalarType type, const F& f) {
+  if (type == at::kBFloat16) {
+    f.template operator()<kernels::BFloat16>();
+  } else if (type == at::kHalf) {
+    f.template operator()<kernels::Half>();
+  } else {
+    ByType(type, f);
   }
 }
 

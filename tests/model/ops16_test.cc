@@ -251,6 +251,111 @@ TEST_P(Ops16, GatherScatterCopyZero) {
   EXPECT_EQ(copy.abs().sum().item<float>(), 0);
 }
 
+// Convolutions and what goes with them are the fp32 kernels on widened numbers: one fp32 run on the
+// same rounded numbers is what they are held against. Channels in one block of sums and in several.
+TEST_P(Ops16, Convolutions) {
+  const ImageShape shape{4, 9, 7};
+  for (const auto& [kernel, in, outs, stride] :
+       {std::array<int64_t, 4>{3, 3, 8, 2}, {3, 70, 66, 1}, {1, 300, 40, 1}, {1, 16, 130, 1}}) {
+    const ImageShape to{4, (9 + stride - 1) / stride, (7 + stride - 1) / stride};
+    const at::Tensor x = Narrow({shape.rows(), in}), w = Narrow({outs, in * kernel * kernel});
+    const at::Tensor d_out = Narrow({to.rows(), outs}), before = Narrow({shape.rows(), in});
+    struct Result {
+      at::Tensor out, d_x, d_sum, d_w;
+    };
+    const auto run = [&, k = kernel, c = in, n = outs, s = stride](at::ScalarType of) {
+      const at::Tensor xt = x.to(of), wt = w.to(of), dt = d_out.to(of);
+      Result r{Empty({to.rows(), n}, of), Empty({shape.rows(), c}, of), before.to(of).clone(),
+               at::zeros({n, c * k * k})};
+      ops_->Convolve({AsView(xt), shape}, AsView(wt), s, AsView(r.out), nullptr);
+      ops_->ConvolveBackwardWeight({AsView(xt), shape}, s, AsView(dt), AsView(r.d_w));
+      if (s == 1) {
+        ops_->ConvolveBackwardInput(AsView(dt), AsView(wt), shape, false, AsView(r.d_x), nullptr);
+        ops_->ConvolveBackwardInput(AsView(dt), AsView(wt), shape, true, AsView(r.d_sum), nullptr);
+      }
+      return r;
+    };
+    const Result narrow = run(type()), wide = run(at::kFloat);
+    EXPECT_TRUE(narrow.out.equal(wide.out.to(type()))) << "fp32 sums, rounded once";
+    ExpectExact(narrow.d_w, wide.d_w, "d_w");
+    if (stride > 1) continue;
+    EXPECT_TRUE(narrow.d_x.equal(wide.d_x.to(type())));
+    ExpectRounded(narrow.d_sum, wide.d_sum, "added");
+  }
+}
+
+TEST_P(Ops16, BatchNormsStateIsOfTheRoundedNumbers) {
+  constexpr int64_t kGroups = 2, kChannels = 24;
+  const ImageShape shape{4, 6, 5};
+  const int64_t rows = shape.rows();
+  const at::Tensor in = Narrow({rows, 16}), w = Narrow({kChannels, 16});
+  const at::Tensor gain = Wide({kChannels}), bias = Wide({kChannels});
+  const at::Tensor residual = Narrow({rows, kChannels}), d_y = Narrow({rows, kChannels});
+  at::Tensor x = EmptyNarrow({rows, kChannels});
+  at::Tensor state = at::zeros({BatchNorm::kStateRows * kGroups, kChannels});
+  at::Tensor d_gain = at::zeros({kChannels}), d_bias = at::zeros({kChannels});
+  const BatchNorm norm{AsView(x),    shape,        kGroups,        AsView(state),
+                       AsView(gain), AsView(bias), AsView(d_gain), AsView(d_bias)};
+  ops_->Convolve({AsView(in), shape}, AsView(w), 1, AsView(x), &norm);
+  const at::Tensor leaf = Leaf(x), lg = Leaf(gain), lb = Leaf(bias);
+  const at::Tensor grouped = leaf.view({kGroups, rows / kGroups, kChannels});
+  const at::Tensor mean = grouped.mean(1, true);
+  const at::Tensor variance = (grouped - mean).square().mean(1, true);
+  const at::Tensor normed = (grouped - mean) / (variance + 1e-5).sqrt();
+  const at::Tensor y = at::relu(normed.view({rows, kChannels}) * lg + lb + Exact(residual));
+  const at::Tensor rows_of = state.view({kGroups, BatchNorm::kStateRows, kChannels});
+  ExpectExact(rows_of.select(1, 0), mean.squeeze(1), "mean");
+  ExpectExact(rows_of.select(1, 2), variance.squeeze(1), "variance");
+
+  at::Tensor ours = EmptyNarrow({rows, kChannels});
+  ops_->BatchNormAdd(norm, AsView(residual), nullptr, AsView(ours));
+  ExpectRounded(ours, y, "y");
+  // Through the output as it is stored: where that is 0, nothing flows.
+  const at::Tensor gate = Exact(ours).gt(0).to(at::kDouble);
+  ((normed.view({rows, kChannels}) * lg + lb) * Exact(d_y) * gate).sum().backward();
+  at::Tensor d = d_y.clone(), d_x = EmptyNarrow({rows, kChannels});
+  ops_->BatchNormThrough(AsView(d), {&norm, Through::Relu::kOutput, AsView(ours)});
+  ops_->BatchNormBackward(norm, AsView(d), AsView(d_x));
+  EXPECT_TRUE(d.equal((d_y.to(at::kFloat) * gate.to(at::kFloat)).to(type())));
+  ExpectRounded(d_x, leaf.grad(), "d_x");
+  ExpectExact(d_gain, lg.grad(), "d_gain");
+  ExpectExact(d_bias, lb.grad(), "d_bias");
+}
+
+TEST_P(Ops16, Pools) {
+  const ImageShape shape{2, 5, 6};
+  const at::Tensor x = Narrow({shape.rows(), 21}), pos = Wide({31, 21}), u = Narrow({2, 3 * 21});
+  const at::Tensor d_small = Narrow({shape.Halved().rows(), 21}), d_z = Narrow({2, 3 * 21});
+  const auto run = [&](at::ScalarType of) {
+    const at::Tensor xt = x.to(of), dt = d_small.to(of), ut = u.to(of), dz = d_z.to(of);
+    at::Tensor pooled = Empty({shape.Halved().rows(), 21}, of), d_x = Empty({shape.rows(), 21}, of);
+    ops_->AveragePool({AsView(xt), shape}, AsView(pooled));
+    ops_->AveragePoolBackward(AsView(dt), shape, AsView(d_x), nullptr);
+    at::Tensor tokens = Empty({2 * 31, 21}, of), a = EmptyWide({2, 3 * 31}), z = Empty({2, 63}, of);
+    ops_->PoolTokens(AsView(xt), 2, AsView(pos), AsView(tokens));
+    const at::Tensor same = tokens.to(type()).to(of);  // both runs go on from the rounded ones
+    ops_->FoldedAttention(AsView(same), AsView(ut), 3, 0.2, AsView(a), AsView(z));
+    at::Tensor d_tokens = EmptyWide({2 * 31, 21}), d_u = Empty({2, 63}, of);
+    ops_->FoldedAttentionBackward(AsView(same), AsView(ut), 3, 0.2, AsView(a), AsView(dz),
+                                  AsView(d_tokens), AsView(d_u));
+    at::Tensor d_in = Empty({shape.rows(), 21}, of), d_pos = at::zeros({31, 21});
+    const at::Tensor d_same = d_tokens.to(type()).to(at::kFloat);
+    ops_->PoolTokensBackward(AsView(d_same), 2, AsView(d_in), AsView(d_pos));
+    return std::vector<at::Tensor>{pooled, d_x, tokens, a, z, d_tokens, d_u, d_in, d_pos};
+  };
+  const auto narrow = run(type()), wide = run(at::kFloat);
+  const char* names[] = {"pooled", "d_x", "tokens", "a", "z", "d_tokens", "d_u", "d_in", "d_pos"};
+  for (const size_t i : {0, 1, 2}) {
+    EXPECT_TRUE(narrow[i].equal(wide[i].to(type()))) << names[i];
+  }
+  ExpectExact(narrow[3], wide[3], names[3]);
+  // The softmax and its gradient are rounded on their way into a product.
+  for (const size_t i : {4, 5, 6, 7, 8}) ExpectTwiceRounded(narrow[i], wide[i], names[i]);
+  at::Tensor sum = x.clone();
+  ops_->Add(AsView(x), AsView(sum));
+  EXPECT_TRUE(sum.equal((x.to(at::kFloat) * 2).to(type())));
+}
+
 // Every number of the type there and back, and rounding to nearest even, ties and overflow
 // included.
 TEST_P(Ops16, ConversionsAreAtens) {

@@ -24,21 +24,21 @@ CONTRAIL_INLINE Vec<T> Relu(Vec<T> v) {
   return zero > v ? zero : v;
 }
 
-template <typename T>
-CONTRAIL_INLINE void FillPosition(const T* x, int64_t n, const T* scale, const T* shift, T* to) {
+template <typename S, typename T = Compute<S>>
+CONTRAIL_INLINE void FillPosition(const S* x, int64_t n, const T* scale, const T* shift, T* to) {
   constexpr int64_t kN = kLanes<T>;
   int64_t c = 0;
   if (scale == nullptr) {
-    for (; c + kN <= n; c += kN) Store(to + c, Load(x + c));
-    if (c < n) StorePart(to + c, LoadPart(x + c, n - c), n - c);
+    for (; c + kN <= n; c += kN) Store(to + c, Read(x + c, kN));
+    if (c < n) StorePart(to + c, Read(x + c, n - c), n - c);
     return;
   }
   for (; c + kN <= n; c += kN) {
-    Store(to + c, Relu<T>(Load(x + c) * Load(scale + c) + Load(shift + c)));
+    Store(to + c, Relu<T>(Read(x + c, kN) * Load(scale + c) + Load(shift + c)));
   }
   if (c < n) {
     const int64_t left = n - c;
-    const Vec<T> v = LoadPart(x + c, left) * LoadPart(scale + c, left) + LoadPart(shift + c, left);
+    const Vec<T> v = Read(x + c, left) * LoadPart(scale + c, left) + LoadPart(shift + c, left);
     StorePart(to + c, Relu<T>(v), left);
   }
 }
@@ -56,8 +56,8 @@ struct Field {
   int64_t lines, width, step;
 };
 
-template <typename T>
-Field<T> FillField(const Patches<T>& in, T* scratch) {
+template <typename S, typename T = Compute<S>>
+Field<T> FillField(const Patches<S>& in, T* scratch) {
   const int64_t n = in.channels, border = in.kernel / 2;
   const T* scale = in.scale == nullptr ? nullptr : in.scale + in.channel;
   const T* shift = in.shift == nullptr ? nullptr : in.shift + in.channel;
@@ -71,7 +71,7 @@ Field<T> FillField(const Patches<T>& in, T* scratch) {
         to += field.width * n;
         continue;
       }
-      const T* x = in.x + (image * in.height + line) * in.width * in.x_row + in.channel;
+      const S* x = in.x + (image * in.height + line) * in.width * in.x_row + in.channel;
       FillZeros(border * n, to);
       to += border * n;
       for (int64_t column = 0; column < in.width; ++column, x += in.x_row, to += n) {
@@ -85,11 +85,15 @@ Field<T> FillField(const Patches<T>& in, T* scratch) {
 }
 
 // Positions read as they are need no copy.
-template <typename T>
-Field<T> MakeField(const Patches<T>& in, T* scratch) {
-  if (in.kernel != 1 || in.stride != 1 || in.scale != nullptr) return FillField(in, scratch);
-  const int64_t first = (in.image * in.height + in.line) * in.width;
-  return {in.x + first * in.x_row + in.channel, in.lines, in.width, in.x_row};
+template <typename S, typename T = Compute<S>>
+Field<T> MakeField(const Patches<S>& in, T* scratch) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (in.kernel == 1 && in.stride == 1 && in.scale == nullptr) {
+      const int64_t first = (in.image * in.height + in.line) * in.width;
+      return {in.x + first * in.x_row + in.channel, in.lines, in.width, in.x_row};
+    }
+  }
+  return FillField(in, scratch);
 }
 
 template <typename T>
@@ -232,9 +236,9 @@ void GradientVecs(int64_t vecs, const GradientSliver<T>& s) {
   return GradientTile<T, 1>(s);
 }
 
-template <typename T>
-void Convolve(const ConvPiece<T>& piece, T* scratch) {
-  const Patches<T>& in = piece.in;
+template <typename S, typename T = Compute<S>>
+void Convolve(const ConvPiece<S>& piece, T* scratch) {
+  const Patches<S>& in = piece.in;
   const Field<T> field = MakeField(in, scratch);
   ConvSliver<T> s{};
   s.runs = in.kernel;
@@ -276,16 +280,21 @@ void Convolve(const ConvPiece<T>& piece, T* scratch) {
 }
 
 // to[row][kConvRows] = `count` columns of x's rows, zeros beyond.
-template <typename T>
-void PackOutputs(int64_t rows, int64_t count, const T* x, int64_t x_row, T* to) {
+template <typename S, typename T = Compute<S>>
+void PackOutputs(int64_t rows, int64_t count, const S* x, int64_t x_row, T* to) {
+  constexpr int64_t kN = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r, x += x_row, to += kConvRows) {
-    for (int64_t i = 0; i < kConvRows; ++i) to[i] = i < count ? x[i] : T(0);
+    for (int64_t i = 0; i < kConvRows; i += kN) {
+      const int64_t here = count - i < kN ? count - i : kN, room = kConvRows - i;
+      const Vec<T> v = here > 0 ? Read(x + i, here) : Vec<T>{};
+      StorePart(to + i, v, room < kN ? room : kN);
+    }
   }
 }
 
-template <typename T>
-void ConvolveGradient(const ConvGradientPiece<T>& piece, T* scratch) {
-  const Patches<T>& in = piece.in;
+template <typename S, typename T = Compute<S>>
+void ConvolveGradient(const ConvGradientPiece<S>& piece, T* scratch) {
+  const Patches<S>& in = piece.in;
   const int64_t rows = in.images * in.lines * in.out_width;
   T* const packed = scratch;  // then the lines
   T* const lines = scratch + (rows * kConvRows + 63) / 64 * 64;
@@ -322,8 +331,8 @@ void ConvolveGradient(const ConvGradientPiece<T>& piece, T* scratch) {
   }
 }
 
-template <typename T>
-void PackWeight(const T* w, int64_t inputs, int64_t kernel, int64_t channel, int64_t channels,
+template <typename S, typename T = Compute<S>>
+void PackWeight(const S* w, int64_t inputs, int64_t kernel, int64_t channel, int64_t channels,
                 int64_t column, int64_t columns, T* b) {
   constexpr int64_t kN = kLanes<T>;
   const int64_t taps = kernel * kernel, depth = taps * channels, w_row = taps * inputs;
@@ -331,14 +340,13 @@ void PackWeight(const T* w, int64_t inputs, int64_t kernel, int64_t channel, int
     const int64_t width = ConvWidth<T>(columns - j0);
     for (int64_t j = 0; j < width; j += kN) {
       const int64_t left = columns - j0 - j, count = left < kN ? left : kN;
-      const T* from = w + (column + j0 + j) * w_row + channel * taps;
+      const S* from = w + (column + j0 + j) * w_row + channel * taps;
       int64_t c = 0, tap = 0;  // of k: weights hold the taps fastest, b the channels
       for (int64_t k = 0; k < depth; k += kN) {
         const int64_t many = depth - k < kN ? depth - k : kN;
         Vec<T> square[kN] = {};
         for (int64_t i = 0; i < count; ++i) {
-          const T* p = from + i * w_row + k;
-          square[i] = many == kN ? Load(p) : LoadPart(p, many);
+          square[i] = Read(from + i * w_row + k, many);
         }
         Transpose<T>(square);
         for (int64_t r = 0; r < many; ++r) {
@@ -355,25 +363,25 @@ void PackWeight(const T* w, int64_t inputs, int64_t kernel, int64_t channel, int
 }
 
 // Nine taps of some adjacent channels, turned: b[tap][channels].
-template <typename T>
-CONTRAIL_INLINE void TurnTaps(int64_t count, const T* w, T* b, int64_t tap_step) {
+template <typename S, typename T = Compute<S>>
+CONTRAIL_INLINE void TurnTaps(int64_t count, const S* w, T* b, int64_t tap_step) {
   constexpr int64_t kTaps = 9, kN = kLanes<T>;
   if constexpr (kN >= kTaps) {
     Vec<T> square[kN] = {};
-    for (int64_t i = 0; i < count; ++i) square[i] = LoadPart(w + i * kTaps, kTaps);
+    for (int64_t i = 0; i < count; ++i) square[i] = Read(w + i * kTaps, kTaps);
     Transpose<T>(square);
 #pragma GCC unroll 16
     for (int64_t tap = 0; tap < kTaps; ++tap) Store(b + (kTaps - 1 - tap) * tap_step, square[tap]);
   } else {
     for (int64_t tap = 0; tap < kTaps; ++tap) {
       T* to = b + (kTaps - 1 - tap) * tap_step;
-      for (int64_t i = 0; i < kN; ++i) to[i] = i < count ? w[i * kTaps + tap] : T(0);
+      for (int64_t i = 0; i < kN; ++i) to[i] = i < count ? Read(w + i * kTaps + tap, 1)[0] : T(0);
     }
   }
 }
 
-template <typename T>
-void PackTurned(const T* w, int64_t inputs, int64_t kernel, int64_t channel, int64_t channels,
+template <typename S, typename T = Compute<S>>
+void PackTurned(const S* w, int64_t inputs, int64_t kernel, int64_t channel, int64_t channels,
                 int64_t column, int64_t columns, T* b) {
   constexpr int64_t kN = kLanes<T>;
   const int64_t taps = kernel * kernel;
@@ -382,10 +390,10 @@ void PackTurned(const T* w, int64_t inputs, int64_t kernel, int64_t channel, int
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t j = 0; j < width; j += kN) {
         const int64_t left = columns - j0 - j, count = left < kN ? left : kN;
-        const T* from = w + ((channel + c) * inputs + column + j0 + j) * taps;
+        const S* from = w + ((channel + c) * inputs + column + j0 + j) * taps;
         T* to = b + c * width + j;
         if (taps == 1) {
-          Store(to, count == kN ? Load(from) : LoadPart(from, count));
+          Store(to, Read(from, count));
         } else {
           TurnTaps(count, from, to, channels * width);
         }

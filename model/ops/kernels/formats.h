@@ -107,6 +107,20 @@ CONTRAIL_INLINE Halves Narrow(Format format, Vec<float> x) {
   return format == Format::kHalf ? NarrowHalf(x) : NarrowBFloat16(x);
 }
 
+// The same by the type of memory, for who is compiled for each.
+CONTRAIL_INLINE Vec<float> Read(const BFloat16* p, int64_t lanes) {
+  return WidenBFloat16(LoadHalves(&p->bits, lanes));
+}
+CONTRAIL_INLINE Vec<float> Read(const Half* p, int64_t lanes) {
+  return WidenHalf(LoadHalves(&p->bits, lanes));
+}
+CONTRAIL_INLINE void Write(BFloat16* p, Vec<float> v, int64_t lanes) {
+  StoreHalves(&p->bits, NarrowBFloat16(v), lanes);
+}
+CONTRAIL_INLINE void Write(Half* p, Vec<float> v, int64_t lanes) {
+  StoreHalves(&p->bits, NarrowHalf(v), lanes);
+}
+
 // Element `i` on of a row in any format, and what the format makes of a vector.
 CONTRAIL_INLINE Vec<float> ReadAs(Format format, const void* p, int64_t i, int64_t lanes) {
   if (format == Format::kFloat) return Read(static_cast<const float*>(p) + i, lanes);

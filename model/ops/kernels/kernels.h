@@ -35,6 +35,28 @@ struct Gemm {
 // What memory holds.
 enum class Format { kFloat, kBFloat16, kHalf };
 
+// 16-bit numbers in memory, and what numbers stored as T are computed in.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Half {
+  uint16_t bits;
+};
+template <typename T>
+struct ComputedIn {
+  using Type = T;
+};
+template <>
+struct ComputedIn<BFloat16> {
+  using Type = float;
+};
+template <>
+struct ComputedIn<Half> {
+  using Type = float;
+};
+template <typename T>
+using Compute = typename ComputedIn<T>::Type;
+
 // The same with 16-bit operands and fp32 sums: C[m, n] = A[m, k] B[k, n] where A and B are numbers
 // of `type`, bf16 or fp16. Either may be stored as fp32, which is rounded to the type on its way.
 // Strides count elements; A and B must be contiguous along one of their dimensions.
@@ -58,7 +80,7 @@ struct MixedGemm {
   enum class Epilogue { kNone, kActivate, kBackActivate } epilogue = Epilogue::kNone;
   bool exact_gelu = false;
   void* other =
-      nullptr;  // [m, n] of `type`; kActivate: = f(C before rounding), kBackActivate: read
+      nullptr;  // [m, n] of `type`; kActivate: = f(C as stored), kBackActivate: read
   int64_t other_row = 0;
 };
 
