@@ -11,7 +11,7 @@
 namespace contrail::worker {
 namespace {
 
-// Below it, passes over rows, which convert, cost what products gain (docs/benchmarks.md).
+// Narrower products are small beside the passes over rows, which convert and gain nothing.
 constexpr int64_t kWideEnough = 256;
 
 bool IsPrecision(const std::string& name) {

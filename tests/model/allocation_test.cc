@@ -65,7 +65,8 @@ TEST_P(Allocation, NoneAfterPlan) {
 INSTANTIATE_TEST_SUITE_P(Models, Allocation,
                          testing::Values(Case{"tiny-vit", at::kFloat},
                                          Case{"tiny-vit", at::kBFloat16},
-                                         Case{"tiny-vit", at::kHalf}, Case{"tiny-rn", at::kFloat}),
+                                         Case{"tiny-vit", at::kHalf}, Case{"tiny-rn", at::kFloat},
+                                         Case{"tiny-rn", at::kBFloat16}),
                          [](const auto& tested) {
                            std::string name = tested.param.model;
                            return name.replace(name.find('-'), 1, "_") + "_" +

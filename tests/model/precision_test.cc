@@ -48,9 +48,19 @@ struct Case {
 };
 class InSixteenBits : public testing::TestWithParam<Case> {};
 
-// Limits: about half as much again as was measured. A unit roundoff of bf16 is 3.9e-3, of
-// fp16 4.9e-4, and a feature has been through a few dozen of them; errors of single gradients are
-// relative to their own norm, so a small one at the bottom of a tower shows most.
+// Limits: about half as much again as was measured, u the unit roundoff (bf16 3.9e-3, fp16 4.9e-4).
+// A ViT's feature has been through a few dozen roundings. A ResNet's gradient differs by the ReLUs
+// that a rounding switches, of which there are as many as numbers within u of zero: its error goes
+// with the root of u (in fp32, too: open_clip's is up to 1e-2 from fp64's), most at random weights.
+struct Limits {
+  double features, gradient, parameter;  // relative to the norm
+  double cosine, worst_cosine;           // below 1
+};
+Limits LimitsOf(bool resnet, double u) {
+  if (resnet) return {9 * u, 3 * std::sqrt(u), 7.5 * std::sqrt(u), 3 * u, 19 * u};
+  return {2.5 * u, 3.5 * u, 4 * u, 6 * u * u, 8 * u * u};
+}
+
 TEST_P(InSixteenBits, FeaturesAndGradientsAreNearFp32s) {
   const auto* mixed = kernels::NamedMixed(GetParam().isa);
   if (mixed == nullptr) GTEST_SKIP() << "this processor lacks " << GetParam().isa;
@@ -64,21 +74,21 @@ TEST_P(InSixteenBits, FeaturesAndGradientsAreNearFp32s) {
   BoundModel exact = make(at::kFloat), narrow = make(GetParam().type);
   const bool half = GetParam().type == at::kHalf;
   const Pass theirs = RunModel(exact, 12, 1), ours = RunModel(narrow, 12, half ? 1024 : 1);
-  const double unit = half ? 0x1p-11 : 0x1p-8;
+  const Limits limits = LimitsOf(!spec.resnet.layers.empty(), half ? 0x1p-11 : 0x1p-8);
 
-  EXPECT_LT(Distance(ours.image, theirs.image), 2.5 * unit);
-  EXPECT_LT(Distance(ours.text, theirs.text), 2.5 * unit);
-  EXPECT_LT(Distance(Joined(ours.grads), Joined(theirs.grads)), 3.5 * unit);
-  EXPECT_GT(Cosine(Joined(ours.grads), Joined(theirs.grads)), 1 - 6 * unit * unit);
+  EXPECT_LT(Distance(ours.image, theirs.image), limits.features);
+  EXPECT_LT(Distance(ours.text, theirs.text), limits.features);
+  EXPECT_LT(Distance(Joined(ours.grads), Joined(theirs.grads)), limits.gradient);
+  EXPECT_GT(Cosine(Joined(ours.grads), Joined(theirs.grads)), 1 - limits.cosine);
   double worst = 0, worst_cosine = 1;
   const std::vector<ParamSpec>& params = exact.model->params();
   for (size_t i = 0; i + 1 < params.size(); ++i) {
     const double distance = Distance(ours.grads[i], theirs.grads[i]);
-    EXPECT_LT(distance, 4 * unit) << params[i].name;
+    EXPECT_LT(distance, limits.parameter) << params[i].name;
     worst = std::max(worst, distance);
     worst_cosine = std::min(worst_cosine, Cosine(ours.grads[i], theirs.grads[i]));
   }
-  EXPECT_GT(worst_cosine, 1 - 8 * unit * unit);
+  EXPECT_GT(worst_cosine, 1 - limits.worst_cosine);
   std::printf(
       "%s %s %s: features %.1e %.1e, gradient %.1e, worst parameter %.1e (cosine 1 - %.1e)\n",
       GetParam().model, half ? "fp16" : "bf16", GetParam().isa, Distance(ours.image, theirs.image),

