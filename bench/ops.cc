@@ -1,12 +1,13 @@
-// Single ops beside ATen's on one thread, in turns within one process: best of several rounds.
+// Single ops beside ATen's on one thread, in turns within one process: the least processor time of
+// several rounds.
 //   ops [avx512bf16|avx512|avx2|baseline]
 // Products of 16-bit numbers stand beside our own of fp32.
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
-#include <chrono>
 #include <cstdio>
+#include <ctime>
 
 #include "model/ops/cpu_ops.h"
 
@@ -18,9 +19,14 @@ using model::View;
 using Run = std::function<void()>;
 
 double Seconds(const Run& run) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double start = now();
   run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now() - start;
 }
 
 // One line: both times, and the rate of ours where the work is counted in operations.
@@ -146,6 +152,70 @@ void QuickGelu(const model::OpTable& ops, int64_t m, int64_t k, int64_t n) {
       });
 }
 
+// Norm, ReLU and convolution and the next norm's statistics, as ResNets use it, forward and
+// backward; ATen's on channels-last tensors.
+void Convolution(const model::OpTable& ops, int64_t side, int64_t c, int64_t n, int64_t k) {
+  const model::ImageShape shape{8, side, side};
+  const int64_t rows = shape.rows();
+  at::Tensor x = at::randn({rows, c}), w = at::randn({n, c, k, k}), d_w = at::zeros_like(w);
+  at::Tensor out = at::empty({rows, n}), d_out = at::randn({rows, n}), d_x = at::empty({rows, c});
+  at::Tensor gain = at::ones({std::max(c, n)}), zero = at::zeros({std::max(c, n)});
+  at::Tensor state_in = at::ones({8, c}), state_out = at::ones({8, n});
+  at::Tensor d_gain = at::zeros_like(gain), d_bias = at::zeros_like(zero);
+  const auto norm = [&](const at::Tensor& of, const at::Tensor& state) {
+    return model::BatchNorm{AsView(of),     shape,         1,
+                            AsView(state),  AsView(gain),  AsView(zero),
+                            AsView(d_gain), AsView(d_bias)};
+  };
+  const model::BatchNorm before = norm(x, state_in), after = norm(out, state_out);
+  const model::Through through{&before, model::Through::Relu::kOwn};
+  const auto images = [&](const at::Tensor& t) {
+    return t.view({8, side, side, -1}).permute({0, 3, 1, 2});
+  };
+  const double flop = 2.0 * static_cast<double>(rows * c * n * k * k);
+  char what[80];
+  std::snprintf(what, sizeof what, "norm, ReLU, conv %ld x %ld, %ld^2 x %ld -> %ld",
+                static_cast<long>(k), static_cast<long>(k), static_cast<long>(side),
+                static_cast<long>(c), static_cast<long>(n));
+  at::Tensor y, mean, rstd, result;
+  const at::Tensor gain_c = gain.narrow(0, 0, c), zero_c = zero.narrow(0, 0, c);
+  const auto convolution = [&](const std::array<bool, 3>& mask) {
+    return at::convolution_backward(images(d_out), y, w, c10::nullopt, {1, 1}, {k / 2, k / 2},
+                                    {1, 1}, false, {0, 0}, 1, mask);
+  };
+  Compare(
+      what, flop,
+      [&] {
+        ops.Convolve({before.x, shape, &before}, AsView(w), 1, after.x, &after);
+      },
+      [&] {
+        std::tie(y, mean, rstd) =
+            at::native_batch_norm(images(x), gain_c, zero_c, {}, {}, true, 0.1, 1e-5);
+        y = at::relu(y);
+        result = at::convolution(y, w, {}, {1, 1}, {k / 2, k / 2}, {1, 1}, false, {0, 0}, 1);
+      });
+  Compare(
+      "  input gradient through ReLU and norm", flop,
+      [&] {
+        ops.ConvolveBackwardInput(AsView(d_out), AsView(w), shape, false, AsView(d_x), &through);
+        ops.BatchNormBackward(before, AsView(d_x), AsView(d_x));
+      },
+      [&] {
+        const at::Tensor d =
+            at::threshold_backward(std::get<0>(convolution({true, false, false})), y, 0);
+        at::native_batch_norm_backward(d, images(x), gain_c, {}, {}, mean, rstd, true, 1e-5,
+                                       {true, true, true});
+      });
+  Compare(
+      "  weight gradient, accumulated", flop,
+      [&] {
+        ops.ConvolveBackwardWeight({before.x, shape, &before}, 1, AsView(d_out), AsView(d_w));
+      },
+      [&] {
+        d_w += std::get<1>(convolution({false, true, false}));
+      });
+}
+
 int Main(const char* isa) {
   const std::string wide = std::string(isa) == "avx512bf16" ? "avx512" : isa;
   const auto* f = model::kernels::Named<float>(wide.c_str());
@@ -175,6 +245,14 @@ int Main(const char* isa) {
   Attention(ops, 4, 197, 12, false);
   Attention(ops, 4, 257, 16, false);
   Attention(ops, 16, 77, 8, true);
+  Convolution(ops, 112, 32, 64, 3);
+  Convolution(ops, 56, 64, 64, 3);
+  Convolution(ops, 28, 128, 128, 3);
+  Convolution(ops, 14, 256, 256, 3);
+  Convolution(ops, 7, 512, 512, 3);
+  Convolution(ops, 56, 64, 256, 1);
+  Convolution(ops, 14, 256, 1024, 1);
+  Convolution(ops, 7, 2048, 512, 1);
   return 0;
 }
 

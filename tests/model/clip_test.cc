@@ -264,6 +264,18 @@ TEST(Clip, ThePlanIsKnownBeforehand) {
   EXPECT_EQ(m.model->arena_bytes(), PlannedBytes(FindModel("tiny-rn"), 6, 100, what));
 }
 
+// The largest of the zoo, with weights, gradients and two moments in fp32; tests/worker really
+// trains a step of it (in the long tests).
+TEST(Clip, TheLargestModelFitsIntoTwentyFourGiB) {
+  const ModelSpec spec = FindModel("RN50x64");
+  int64_t state = 0;
+  const auto model = ClipModel::Create(spec);
+  for (const ParamSpec& param : model->params()) state += 16 * NumElements(param);
+  constexpr int64_t kBudget = int64_t{24} << 30;
+  EXPECT_LT(state + PlannedBytes(spec, 8, 0, true), kBudget);
+  EXPECT_LT(state + PlannedBytes(spec, 16, 0, {true, {.text = true, .resnet = true}}), kBudget);
+}
+
 // Groups are reported once each, last first, after their gradients are final.
 TEST(Clip, GroupsAreDoneInDescendingOrder) {
   const ModelSpec spec = Small("quick_gelu");

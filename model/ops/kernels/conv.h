@@ -279,15 +279,19 @@ void Convolve(const ConvPiece<S>& piece, T* scratch) {
   }
 }
 
-// to[row][kConvRows] = `count` columns of x's rows, zeros beyond.
+// to[row][kConvRows] = `count` columns of x's rows, zeros beyond. Writes up to a vector behind.
 template <typename S, typename T = Compute<S>>
 void PackOutputs(int64_t rows, int64_t count, const S* x, int64_t x_row, T* to) {
   constexpr int64_t kN = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r, x += x_row, to += kConvRows) {
-    for (int64_t i = 0; i < kConvRows; i += kN) {
-      const int64_t here = count - i < kN ? count - i : kN, room = kConvRows - i;
-      const Vec<T> v = here > 0 ? Read(x + i, here) : Vec<T>{};
-      StorePart(to + i, v, room < kN ? room : kN);
+    if constexpr (CONTRAIL_VECTOR_BYTES == 64) {  // where masks cost nothing
+      Store(to, Read(x, count));
+    } else {
+      for (int64_t i = 0; i < kConvRows; i += kN) {
+        const int64_t here = count - i < kN ? count - i : kN, room = kConvRows - i;
+        const Vec<T> v = here > 0 ? Read(x + i, here) : Vec<T>{};
+        StorePart(to + i, v, room < kN ? room : kN);
+      }
     }
   }
 }
@@ -297,7 +301,7 @@ void ConvolveGradient(const ConvGradientPiece<S>& piece, T* scratch) {
   const Patches<S>& in = piece.in;
   const int64_t rows = in.images * in.lines * in.out_width;
   T* const packed = scratch;  // then the lines
-  T* const lines = scratch + (rows * kConvRows + 63) / 64 * 64;
+  T* const lines = scratch + (rows * kConvRows + kLanes<T> + 63) / 64 * 64;
   // Tiles read whole vectors: of a copy, behind which there is room, where channels are not whole.
   const Field<T> field = in.channels % kLanes<T> == 0 ? MakeField(in, lines) : FillField(in, lines);
   const int64_t line_step = field.width * field.step, n = in.kernel * in.channels;
