@@ -4,13 +4,22 @@
 
 namespace contrail::model {
 
-Slot ArenaPlan::Add(int64_t rows, int64_t cols, at::ScalarType type) {
+int64_t SlotBytes(const Slot& slot) {
   constexpr int64_t kAlign = 64;  // a cache line
-  const Slot slot{next_, rows, cols, type};
-  const int64_t bytes = rows * cols * static_cast<int64_t>(c10::elementSize(type));
-  next_ += (bytes + kAlign - 1) / kAlign * kAlign;
+  const int64_t bytes = slot.rows * slot.cols * static_cast<int64_t>(c10::elementSize(slot.type));
+  return (bytes + kAlign - 1) / kAlign * kAlign;
+}
+
+Slot ArenaPlan::Add(Slot shape) {
+  shape.offset = Reserve(SlotBytes(shape));
+  return shape;
+}
+
+int64_t ArenaPlan::Reserve(int64_t bytes) {
+  const int64_t begin = next_;
+  next_ += bytes;
   peak_ = std::max(peak_, next_);
-  return slot;
+  return begin;
 }
 
 // Written once here, so that the pages are there before the first step.

@@ -49,24 +49,22 @@ void Bottleneck::BindBuffers(const std::vector<at::Tensor>& buffers, size_t* nex
   if (downsample_) downsample_->BindBuffers(buffers, next);
 }
 
-void Bottleneck::Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan) {
+void Bottleneck::Plan(const ImageShape& in, int64_t groups, const BottleneckLives& lives,
+                      LivePlan* plan) {
   const ImageShape out = Out(in);
-  conv1_.Plan(groups, in.rows(), plan);
-  conv2_.Plan(groups, in.rows(), plan);
+  const int64_t wide = in.rows() * planes_;
+  conv1_.Plan(groups, in.rows(), lives.narrow, lives.state, plan);
+  conv2_.Plan(groups, in.rows(), lives.narrow, lives.state, plan);
   if (stride_ > 1) {
-    pooled_ = plan->Add(out.rows(), planes_);
-    pooled_x_ = plan->Add(out.rows(), in_);
+    plan->Add(&pooled_, out.rows(), planes_, lives.narrow);
+    plan->Add(&pooled_x_, out.rows(), in_, lives.narrow);
   }
-  conv3_.Plan(groups, out.rows(), plan);
-  if (downsample_) downsample_->Plan(groups, out.rows(), plan);
-}
-
-ResnetScratch Bottleneck::PlanScratch(const ImageShape& in, ArenaPlan* plan) const {
-  const int64_t out = Out(in).rows(), wide = in.rows() * planes_;
-  ResnetScratch scratch;
-  scratch.first = plan->Add(1, std::max({out * channels_out(), wide, out * in_}));
-  scratch.second = plan->Add(1, wide);
-  return scratch;
+  conv3_.Plan(groups, out.rows(), lives.last, lives.state, plan);
+  if (downsample_) downsample_->Plan(groups, out.rows(), lives.identity, lives.state, plan);
+  if (lives.backward.empty()) return;
+  plan->Add(&scratch_.first, 1, std::max({out.rows() * channels_out(), wide, out.rows() * in_}),
+            lives.backward);
+  plan->Add(&scratch_.second, 1, wide, lives.backward);
 }
 
 ConvInput Bottleneck::Middle(const Arena& arena, const BatchNorm& norm2) const {
@@ -104,21 +102,30 @@ void Bottleneck::Forward(const OpTable& ops, const Arena& arena, View x, const I
   ops.BatchNormAdd(norm3, identity.x, &identity, out);
 }
 
-void Bottleneck::Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch,
-                          View x, const ImageShape& in, int64_t groups, View d, View d_x,
-                          const Through* before) const {
+void Bottleneck::FormLastAgain(const OpTable& ops, const Arena& arena, const ImageShape& in,
+                               int64_t groups) const {
+  conv3_.FormAgain(ops, arena, Middle(arena, conv2_.Norm(arena, in, groups)), groups);
+}
+
+void Bottleneck::FormIdentityAgain(const OpTable& ops, const Arena& arena, View x,
+                                   const ImageShape& in, int64_t groups) const {
+  if (downsample_) downsample_->FormAgain(ops, arena, Narrow(arena, x, in), groups);
+}
+
+void Bottleneck::Backward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
+                          int64_t groups, View d, View d_x, const Through* before) const {
   const ImageShape small = Out(in);
   const bool pooled = stride_ > 1;
   const BatchNorm norm1 = conv1_.Norm(arena, in, groups), norm2 = conv2_.Norm(arena, in, groups);
   const Through after1{&norm1, Through::Relu::kOwn}, after2{&norm2, Through::Relu::kOwn};
   const ConvInput middle = Middle(arena, norm2), narrow = Narrow(arena, x, in);
 
-  const View d_pre3 = Shaped(arena, scratch.first, small.rows(), channels_out());
-  const View d_middle = Shaped(arena, scratch.second, small.rows(), planes_);
+  const View d_pre3 = Shaped(arena, scratch_.first, small.rows(), channels_out());
+  const View d_middle = Shaped(arena, scratch_.second, small.rows(), planes_);
   conv3_.BackwardWeight(ops, arena, middle, groups, d, d_pre3);
   conv3_.BackwardInput(ops, small, d_pre3, false, d_middle, pooled ? nullptr : &after2);
-  const Slot& slot2 = pooled ? scratch.first : scratch.second;
-  const Slot& slot1 = pooled ? scratch.second : scratch.first;
+  const Slot& slot2 = pooled ? scratch_.first : scratch_.second;
+  const Slot& slot1 = pooled ? scratch_.second : scratch_.first;
   const View d2 = Shaped(arena, slot2, in.rows(), planes_);
   const View d1 = Shaped(arena, slot1, in.rows(), planes_);
   if (pooled) ops.AveragePoolBackward(d_middle, in, d2, &after2);

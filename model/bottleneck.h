@@ -18,6 +18,16 @@ namespace contrail::model {
 struct ResnetScratch {
   Slot first, second;
 };
+
+// When a block's activations are there. conv3's output and the downsample's, which are wide, may be
+// formed again for the backward instead of kept.
+struct BottleneckLives {
+  Lives narrow;
+  Lives last;      // conv3's output
+  Lives identity;  // the downsample's
+  Lives state;     // of all norms
+  Lives backward;  // while its own runs; none if it never does
+};
 View Shaped(const Arena& arena, const Slot& slot, int64_t rows, int64_t cols);
 
 class Bottleneck {
@@ -30,8 +40,7 @@ class Bottleneck {
   void AddBuffers(const std::string& name, std::vector<BufferSpec>* buffers) const;
   void Bind(ParamCursor* cursor);
   void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
-  void Plan(const ImageShape& in, int64_t groups, ArenaPlan* plan);
-  ResnetScratch PlanScratch(const ImageShape& in, ArenaPlan* plan) const;
+  void Plan(const ImageShape& in, int64_t groups, const BottleneckLives& lives, LivePlan* plan);
 
   ImageShape Out(const ImageShape& in) const { return stride_ == 1 ? in : in.Halved(); }
   int64_t channels_in() const { return in_; }
@@ -43,13 +52,18 @@ class Bottleneck {
   // x [M, C], out [N, 4p].
   void Forward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
                const NormMode& mode, View out);
+  // What the forward wrote but could not keep: conv3's output, before whoever reads LastNorm, and
+  // the downsample's, before Backward.
+  void FormLastAgain(const OpTable& ops, const Arena& arena, const ImageShape& in,
+                     int64_t groups) const;
+  void FormIdentityAgain(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
+                         int64_t groups) const;
   // The norm that ends it, for whoever forms the gradient of out.
   BatchNorm LastNorm(const Arena& arena, const ImageShape& in, int64_t groups) const;
   // d [N, 4p]: the gradient of out, through its ReLU and LastNorm; used up. d_x [M, C] =, d's
   // memory where the block does not reshape; then through `before`, where given.
-  void Backward(const OpTable& ops, const Arena& arena, const ResnetScratch& scratch, View x,
-                const ImageShape& in, int64_t groups, View d, View d_x,
-                const Through* before) const;
+  void Backward(const OpTable& ops, const Arena& arena, View x, const ImageShape& in,
+                int64_t groups, View d, View d_x, const Through* before) const;
   void FoldStatistics(const OpTable& ops);
   void DropStatistics();
 
@@ -62,6 +76,7 @@ class Bottleneck {
   ConvNorm conv1_, conv2_, conv3_;
   std::optional<ConvNorm> downsample_;
   Slot pooled_, pooled_x_;  // [N, p], [N, C], where the stride is 2
+  ResnetScratch scratch_;
 };
 
 }  // namespace contrail::model

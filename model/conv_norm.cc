@@ -30,9 +30,10 @@ void ConvNorm::BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next)
   collected_ = 0;
 }
 
-void ConvNorm::Plan(int64_t groups, int64_t rows, ArenaPlan* plan) {
-  pre_ = plan->Add(rows, shape_.out);
-  state_ = plan->AddWide(BatchNorm::kStateRows * groups, shape_.out);
+void ConvNorm::Plan(int64_t groups, int64_t rows, const Lives& pre, const Lives& state,
+                    LivePlan* plan) {
+  plan->Add(&pre_, rows, shape_.out, pre);
+  plan->AddWide(&state_, BatchNorm::kStateRows * groups, shape_.out, state);
 }
 
 ImageShape ConvNorm::Out(const ImageShape& in) const {
@@ -60,6 +61,11 @@ void ConvNorm::Forward(const OpTable& ops, const Arena& arena, const ConvInput& 
   if (!mode.collect) return;
   ops.CollectStatistics(norm, AsView(sums_));
   collected_ += mode.groups;
+}
+
+void ConvNorm::FormAgain(const OpTable& ops, const Arena& arena, const ConvInput& in,
+                         int64_t groups) const {
+  ops.Convolve(in, weight_.weight, shape_.stride, Norm(arena, in.shape, groups).x, nullptr);
 }
 
 void ConvNorm::BackwardWeight(const OpTable& ops, const Arena& arena, const ConvInput& in,

@@ -4,7 +4,7 @@
 //
 // Legend: M positions in, N positions out, C channels in, K channels out.
 
-#include "model/arena.h"
+#include "model/live_plan.h"
 #include "model/ops/op_table.h"
 #include "model/param_list.h"
 
@@ -34,11 +34,14 @@ class ConvNorm {
   void Bind(ParamCursor* cursor);
   // Takes its two of `buffers` from *next on.
   void BindBuffers(const std::vector<at::Tensor>& buffers, size_t* next);
-  // At most `groups` groups, `rows` positions out in all.
-  void Plan(int64_t groups, int64_t rows, ArenaPlan* plan);
+  // At most `groups` groups, `rows` positions out in all. `pre`: when the convolution's output is
+  // there; `state`: when the norm's is.
+  void Plan(int64_t groups, int64_t rows, const Lives& pre, const Lives& state, LivePlan* plan);
 
   // in [M, C].
   void Forward(const OpTable& ops, const Arena& arena, const ConvInput& in, const NormMode& mode);
+  // The convolution's output once more, bit for bit; the norm's state is still there.
+  void FormAgain(const OpTable& ops, const Arena& arena, const ConvInput& in, int64_t groups) const;
   // The norm of the last forward's output.
   BatchNorm Norm(const Arena& arena, const ImageShape& in, int64_t groups) const;
   // d [N, K]: what the norm's output has for a gradient (BatchNormThrough did its sums); d_pre,

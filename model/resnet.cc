@@ -25,6 +25,7 @@ ResnetTower::ResnetTower(const ModelSpec& spec)
   for (size_t stage = 0; stage < spec.resnet.layers.size(); ++stage, planes *= 2) {
     for (int64_t i = 0; i < spec.resnet.layers[stage]; ++i) {
       blocks_.emplace_back(in, planes, stage > 0 && i == 0 ? 2 : 1);
+      stages_.push_back(static_cast<int>(stage));
       names_.push_back("layer" + std::to_string(stage + 1) + "." + std::to_string(i));
       in = blocks_.back().channels_out();
     }
@@ -86,135 +87,7 @@ ImageShape ResnetTower::InputShape(size_t block, int64_t count) const {
 }
 
 View ResnetTower::Input(const Arena& arena, size_t block, int64_t count) const {
-  const int64_t cols = block < blocks_.size() ? blocks_[block].channels_in() : 32 * width_;
-  const size_t slot = training_ ? block : block % 2;
-  return Shaped(arena, inputs_[slot], InputShape(block, count).rows(), cols);
-}
-
-void ResnetTower::Plan(int64_t samples, const PlanFor& what, ArenaPlan* plan) {
-  samples_ = samples;
-  training_ = what.training;
-  recompute_ = what.training && what.recompute.resnet;
-  kept_ = 0;
-  inputs_.clear();
-  scratch_.clear();
-  if (!training_) {
-    PlanInference(plan);
-  } else if (recompute_) {
-    PlanRecompute(plan);
-  } else {
-    PlanKeep(plan);
-  }
-}
-
-void ResnetTower::PlanInput(size_t block, ArenaPlan* plan) {
-  const int64_t cols = block < blocks_.size() ? blocks_[block].channels_in() : 32 * width_;
-  inputs_.push_back(plan->Add(1, InputShape(block, samples_).rows() * cols));
-}
-
-void ResnetTower::PlanStem(ArenaPlan* plan) {
-  for (ConvNorm& conv : stem_) conv.Plan(GroupsOf(samples_), StemShape(samples_).rows(), plan);
-}
-
-void ResnetTower::PlanBlock(size_t block, ArenaPlan* plan) {
-  blocks_[block].Plan(InputShape(block, samples_), GroupsOf(samples_), plan);
-}
-
-// Of a block, or of the stem, at `place`: `plan` ends up behind it, or where it was if farther.
-void ResnetTower::PlanScratchAt(int64_t place, size_t block, ArenaPlan* plan) {
-  const int64_t end = plan->Mark();
-  plan->Rewind(place);
-  if (block < blocks_.size()) {
-    scratch_.push_back(blocks_[block].PlanScratch(InputShape(block, samples_), plan));
-  } else {
-    const int64_t rows = StemShape(samples_).rows();
-    ResnetScratch scratch;
-    scratch.first = plan->Add(1, rows * width_);
-    scratch.second = plan->Add(1, rows * width_ / 2);
-    scratch_.push_back(scratch);
-  }
-  plan->Rewind(std::max(end, plan->Mark()));
-}
-
-// Two inputs in turn; stem and blocks in the same place.
-void ResnetTower::PlanInference(ArenaPlan* plan) {
-  int64_t most = 0;
-  for (size_t i = 0; i <= blocks_.size(); ++i) {
-    const int64_t cols = i < blocks_.size() ? blocks_[i].channels_in() : 32 * width_;
-    most = std::max(most, InputShape(i, samples_).rows() * cols);
-  }
-  for (size_t i = 0; i < 2; ++i) inputs_.push_back(plan->Add(1, most));
-  pool_.Plan(samples_, plan);
-  const int64_t place = plan->Mark();
-  pixels_ = plan->Add(samples_ * resolution_ * resolution_, 3);
-  PlanStem(plan);
-  int64_t end = plan->Mark();
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    plan->Rewind(place);
-    PlanBlock(i, plan);
-    end = std::max(end, plan->Mark());
-  }
-  plan->Rewind(end);
-}
-
-// In the order of the forward. A backward's scratch lies where later blocks are, which it has done.
-void ResnetTower::PlanKeep(ArenaPlan* plan) {
-  std::vector<int64_t> places;  // behind each block's output
-  pixels_ = plan->Add(samples_ * resolution_ * resolution_, 3);
-  PlanStem(plan);
-  PlanInput(0, plan);
-  const int64_t behind_stem = plan->Mark();
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    PlanBlock(i, plan);
-    PlanInput(i + 1, plan);
-    places.push_back(plan->Mark());
-  }
-  pool_.Plan(samples_, plan);
-  for (size_t i = 0; i < blocks_.size(); ++i) PlanScratchAt(places[i], i, plan);
-  PlanScratchAt(behind_stem, blocks_.size(), plan);
-}
-
-// Inputs alone. What a block writes besides, forward and backward, lies where later blocks' inputs
-// are: a forward has not come there yet, a backward has been. The last block's stays between both.
-void ResnetTower::PlanRecompute(ArenaPlan* plan) {
-  std::vector<int64_t> places;
-  pixels_ = plan->Add(samples_ * resolution_ * resolution_, 3);
-  PlanInput(0, plan);
-  const int64_t behind_stem = plan->Mark();
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    PlanInput(i + 1, plan);
-    places.push_back(plan->Mark());
-  }
-  pool_.Plan(samples_, plan);
-  places.back() = plan->Mark();
-  int64_t end = plan->Mark();
-  for (size_t i = 0; i <= blocks_.size(); ++i) {
-    const bool stem = i == blocks_.size();
-    plan->Rewind(stem ? behind_stem : places[i]);
-    if (stem) {
-      PlanStem(plan);
-    } else {
-      PlanBlock(i, plan);
-    }
-    PlanScratchAt(plan->Mark(), i, plan);
-    end = std::max(end, plan->Mark());
-  }
-  plan->Rewind(end);
-}
-
-void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) {
-  pool_.PlanScratch(training, plan);
-  if (training) PlanGradients(plan);
-}
-
-void ResnetTower::PlanGradients(ArenaPlan* plan) {
-  int64_t most[2] = {0, 0};
-  size_t turn = 0;
-  for (size_t i = inputs_.size(); i-- > 0;) {
-    if (i < blocks_.size() && blocks_[i].reshapes()) turn = 1 - turn;
-    most[turn] = std::max(most[turn], inputs_[i].cols);
-  }
-  for (const size_t i : {0, 1}) d_inputs_[i] = plan->Add(1, most[i]);
+  return Shaped(arena, inputs_[block], InputShape(block, count).rows(), InputChannels(block));
 }
 
 int64_t ResnetTower::GroupsOf(int64_t count) const {
@@ -262,10 +135,9 @@ void ResnetTower::Backward(const OpTable& ops, const Arena& arena, View d_featur
   CONTRAIL_ASSERT(count > 0 && d_features.rows == count);
   const NormMode again = Mode(count, /*collect=*/false);
   const int64_t groups = again.groups;
-  size_t turn = 0;
   const auto gradient = [&](size_t block) {
     const View like = Input(arena, block, count);
-    return Shaped(arena, d_inputs_[turn], like.rows, like.cols);
+    return Shaped(arena, d_inputs_[GradientOf(block)], like.rows, like.cols);
   };
   const auto last_norm = [&](size_t block) {
     return blocks_[block].LastNorm(arena, InputShape(block, count), groups);
@@ -283,16 +155,20 @@ void ResnetTower::Backward(const OpTable& ops, const Arena& arena, View d_featur
     // The last block's activations are still there.
     if (recompute_ && !last)
       blocks_[i].Forward(ops, arena, x, in, again, Input(arena, i + 1, count));
+    if (FormsAgain(i)) blocks_[i].FormIdentityAgain(ops, arena, x, in, groups);
+    if (FormsAgain(i) && last) blocks_[i].FormLastAgain(ops, arena, in, groups);
     const BatchNorm own = last_norm(i);
     if (recompute_ || last) ops.BatchNormThrough(d, after(i, own));
-    if (blocks_[i].reshapes()) turn = 1 - turn;
     const View d_x = gradient(i);
     if (recompute_ || i == 0) {
-      blocks_[i].Backward(ops, arena, scratch_[i], x, in, groups, d, d_x, nullptr);
+      blocks_[i].Backward(ops, arena, x, in, groups, d, d_x, nullptr);
     } else {
+      if (FormsAgain(i - 1)) {
+        blocks_[i - 1].FormLastAgain(ops, arena, InputShape(i - 1, count), groups);
+      }
       const BatchNorm norm = last_norm(i - 1);
       const Through before = after(i - 1, norm);
-      blocks_[i].Backward(ops, arena, scratch_[i], x, in, groups, d, d_x, &before);
+      blocks_[i].Backward(ops, arena, x, in, groups, d, d_x, &before);
     }
     d = d_x;
     done(first_group_ + 1 + static_cast<int>(i));
@@ -311,9 +187,9 @@ void ResnetTower::BackwardStem(const OpTable& ops, const Arena& arena, int64_t g
   const BatchNorm norm3 = stem_[2].Norm(arena, shape, groups);
   const Through after1{&norm1, Through::Relu::kOwn}, after2{&norm2, Through::Relu::kOwn};
   const Through after3{&norm3, Through::Relu::kOwn};
-  const View d3 = Shaped(arena, scratch_.back().first, rows, width_);
-  const View d2 = Shaped(arena, scratch_.back().second, rows, width_ / 2);
-  const View d1 = Shaped(arena, scratch_.back().first, rows, width_ / 2);
+  const View d3 = Shaped(arena, stem_scratch_.first, rows, width_);
+  const View d2 = Shaped(arena, stem_scratch_.second, rows, width_ / 2);
+  const View d1 = Shaped(arena, stem_scratch_.first, rows, width_ / 2);
   ops.AveragePoolBackward(d, shape, d3, &after3);
   stem_[2].BackwardWeight(ops, arena, {norm2.x, shape, &norm2}, groups, d3, d3);
   stem_[2].BackwardInput(ops, shape, d3, false, d2, &after2);

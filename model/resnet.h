@@ -33,19 +33,24 @@ class ResnetTower final : public ImageTower {
   static constexpr size_t kStem = 3;
   static constexpr int64_t kStride = 32;  // pixels to a position of the last stage
 
-  void PlanGradients(ArenaPlan* plan);
-  void PlanInput(size_t block, ArenaPlan* plan);
-  void PlanStem(ArenaPlan* plan);
-  void PlanBlock(size_t block, ArenaPlan* plan);
-  void PlanScratchAt(int64_t place, size_t block, ArenaPlan* plan);
-  void PlanInference(ArenaPlan* plan);
-  void PlanKeep(ArenaPlan* plan);
-  void PlanRecompute(ArenaPlan* plan);
+  int Places() const { return static_cast<int>(blocks_.size()) + 2; }
+  int Back(int place) const;
+  int BackEnd(int place) const;
+  Lives Kept(int place) const;
+  bool FormsAgain(size_t block) const;
+  void PlanStem(LivePlan* plan);
+  void PlanBlock(size_t block, LivePlan* plan);
+  void PlanInputs(LivePlan* plan);
+  void PlanGradients(LivePlan* plan);
   NormMode Mode(int64_t count, bool collect) const;
   int64_t GroupsOf(int64_t count) const;
   // Of the stem's convolutions' outputs, and of block `i`'s input.
   ImageShape StemShape(int64_t count) const { return {count, resolution_ / 2, resolution_ / 2}; }
   ImageShape InputShape(size_t block, int64_t count) const;
+  int64_t InputChannels(size_t block) const;
+  size_t GradientOf(size_t input) const {
+    return input == 0 ? 0 : static_cast<size_t>(stages_[input - 1]) + 1;
+  }
   View Input(const Arena& arena, size_t block, int64_t count) const;
   void ForwardStem(const OpTable& ops, const Arena& arena, int64_t count, const NormMode& mode,
                    View out);
@@ -54,6 +59,7 @@ class ResnetTower final : public ImageTower {
   int64_t resolution_, width_, bn_group_size_;
   std::vector<ConvNorm> stem_;
   std::vector<Bottleneck> blocks_;
+  std::vector<int> stages_;         // of the blocks, from 0
   std::vector<std::string> names_;  // of the blocks: "layer1.0" ...
   AttentionPool pool_;
   int first_group_ = 0, pool_group_ = 0;
@@ -61,10 +67,10 @@ class ResnetTower final : public ImageTower {
 
   bool training_ = false, recompute_ = false;
   int64_t samples_ = 0, kept_ = 0;
-  Slot pixels_;               // [b R^2, 3]
-  std::vector<Slot> inputs_;  // of each block and of the pool; two in turn if not training
-  std::vector<ResnetScratch> scratch_;  // of each block, and of the stem (last)
-  Slot d_inputs_[2];  // gradients of the blocks' inputs, in turn where the shape changes
+  Slot pixels_;                 // [b R^2, 3]
+  std::vector<Slot> inputs_;    // of each block and of the pool
+  std::vector<Slot> d_inputs_;  // their gradients: of the stem's output and of each stage's
+  ResnetScratch stem_scratch_;
 };
 
 }  // namespace contrail::model

@@ -79,8 +79,7 @@ struct MixedGemm {
   int64_t residual_row = 0;
   enum class Epilogue { kNone, kActivate, kBackActivate } epilogue = Epilogue::kNone;
   bool exact_gelu = false;
-  void* other =
-      nullptr;  // [m, n] of `type`; kActivate: = f(C as stored), kBackActivate: read
+  void* other = nullptr;  // [m, n] of `type`; kActivate: = f(C as stored), kBackActivate: read
   int64_t other_row = 0;
 };
 
