@@ -55,6 +55,7 @@ struct Config {
     double logit_scale_max = 100;
     std::vector<std::string> recompute;  // kinds of blocks: "vit", "text", "resnet"
     std::string precision = "auto";
+    int64_t initial_scale_power = 16;  // fp16 only
     std::string moments = "fp32";
     std::string text_weights = "fp32";
     std::string loss = "clip";

@@ -114,9 +114,10 @@ std::vector<KeySpec> MakeTable() {
                    "kinds of blocks that keep their input only and run again in the backward: less "
                    "memory, a third more work, the same results")),
       Choice("train.precision", AT(train.precision), {"auto", "fp32", "bf16", "fp16"},
-             "number format of the towers' matrix products; auto = bf16 on processors that "
-             "multiply it "
-             "faster, else fp32"),
+             "number format of the towers' matrix products; auto = bf16 where that is faster, else "
+             "fp32"),
+      Key("train.initial_scale_power", AT(train.initial_scale_power), {.min = 0, .max = 24},
+          "fp16's loss scale begins at 2 to this power; it then adapts itself"),
       Choice("train.moments", AT(train.moments), {"fp32", "bf16"},
              "number format of AdamW's moments; bf16 halves them, rounded stochastically"),
       Choice(

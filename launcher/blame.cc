@@ -83,9 +83,12 @@ std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
       failure.rank = -1;
       failure.host.clear();
     }
+    if (const int culprit = first->record->culprit; culprit >= 0 && culprit != failure.rank) {
+      failure.rank = culprit;  // which may not have ended yet
+      failure.host.clear();
+    }
     for (const RankEnd& end : ends) {
       if (first->record->culprit < 0 || end.rank != first->record->culprit) continue;
-      failure.rank = end.rank;
       failure.host = end.record && !end.record->host.empty() ? end.record->host : end.host;
     }
   } else {

@@ -57,10 +57,10 @@ void LivePlan::Place() {
   for (Wanted* wanted : order) {
     wanted->offset = GapFor(*wanted, placed);
     size = std::max(size, wanted->offset + wanted->bytes);
-    placed.insert(std::upper_bound(
-                      placed.begin(), placed.end(), wanted,
-                      [](const Wanted* a, const Wanted* b) { return a->offset < b->offset; }),
-                  wanted);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), wanted,
+                         [](const Wanted* a, const Wanted* b) { return a->offset < b->offset; }),
+        wanted);
   }
   const int64_t begin = plan_->Reserve(size);
   for (const Wanted& wanted : wanted_) wanted.slot->offset = begin + wanted.offset;

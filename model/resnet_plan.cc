@@ -90,8 +90,6 @@ void ResnetTower::PlanGradients(LivePlan* plan) {
   }
 }
 
-void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) {
-  pool_.PlanScratch(training, plan);
-}
+void ResnetTower::PlanScratch(bool training, ArenaPlan* plan) { pool_.PlanScratch(training, plan); }
 
 }  // namespace contrail::model

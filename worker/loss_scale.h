@@ -6,13 +6,14 @@
 // An overflow is no fault of the model: the step is skipped and the scale halved. After kGoodSteps
 // steps without one it is doubled.
 
+#include <cmath>
 #include <cstdint>
 
 namespace contrail::worker {
 
 class LossScale {
  public:
-  static constexpr double kFirst = 65536;    // as PyTorch's GradScaler
+  static constexpr int kFirstPower = 16;     // 65536, as PyTorch's GradScaler
   static constexpr double kMost = 16777216;  // 2^24: fp16 ends 2^24 above its smallest
   static constexpr double kLeast = 1;        // below it the gradient itself is out of range
   static constexpr uint64_t kGoodSteps = 2000;
@@ -25,7 +26,9 @@ class LossScale {
   };
 
   LossScale() = default;  // off: 1 for ever
-  static LossScale On() { return LossScale({kFirst, 0, 0}); }
+  static LossScale On(int64_t power = kFirstPower) {
+    return LossScale({std::ldexp(1.0, static_cast<int>(power)), 0, 0});
+  }
   explicit LossScale(const State& state) : on_(true), state_(state) {}
 
   bool on() const { return on_; }

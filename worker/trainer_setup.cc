@@ -180,7 +180,7 @@ void Trainer::MakeStep() {
           .gradients = train.grad_reduce == "bf16" ? Wire::kBFloat16 : Wire::kAsStored,
           .loss_scale = precision_.name != "fp16" ? LossScale()
                         : loss_scale_.on()        ? loss_scale_
-                                                  : LossScale::On()});
+                                                  : LossScale::On(train.initial_scale_power)});
 }
 
 void Trainer::MakeSaver() {

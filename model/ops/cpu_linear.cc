@@ -114,9 +114,12 @@ void RunSplit(const Table& table, const Gemm& g) {
   constexpr int64_t kWorthAThread = int64_t{1} << 19;  // multiply-adds: a few microseconds
   const int64_t threads = std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(),
                                             std::max<int64_t>(1, g.m * g.n * g.k / kWorthAThread));
-  // Columns first: threads then pack different parts of B instead of the same.
+  // Columns first: threads then pack different parts of B instead of the same. A that is turned is
+  // packed too: then the longer of both is shared out.
   const int64_t sliver = 4 * table.lanes;
-  const int64_t column_parts = std::min(threads, std::max<int64_t>(1, g.n / sliver));
+  const bool rows_first = g.a_col != 1 && g.m > g.n && g.m >= 48 * threads;
+  const int64_t column_parts =
+      rows_first ? 1 : std::min(threads, std::max<int64_t>(1, g.n / sliver));
   const int64_t columns = RoundUp(CeilDiv(g.n, column_parts), sliver);
   const int64_t row_parts = std::max<int64_t>(1, threads / CeilDiv(g.n, columns));
   const int64_t rows = RoundUp(CeilDiv(g.m, row_parts), 6);

@@ -100,6 +100,9 @@ TEST(FirstCause, ARankThatAllOfThemBlame) {
   EXPECT_EQ(failure->cause, Cause::kReplica);
   EXPECT_EQ(failure->rank, 2);
   EXPECT_EQ(failure->host, "n2");
+  ends.erase(ends.begin() + 2);  // the others were faster
+  EXPECT_EQ(FirstCause(ends)->rank, 2);
+  EXPECT_EQ(FirstCause(ends)->host, "");
   const auto nobody = FirstCause({Said(1, 9, "environment_error", "E-NONFINITE")});
   EXPECT_EQ(nobody->cause, Cause::kBadSteps);
   EXPECT_EQ(nobody->rank, -1);

@@ -43,8 +43,8 @@ TEST(LivePlan, PiecesAliveAtTheSameTimeNeverShare) {
       EXPECT_GE(pieces[i].slot.offset, kLine);
       EXPECT_LE(pieces[i].end(), behind.offset);
       for (size_t j = 0; j < i; ++j) {
-        const bool apart = pieces[i].end() <= pieces[j].slot.offset ||
-                           pieces[j].end() <= pieces[i].slot.offset;
+        const bool apart =
+            pieces[i].end() <= pieces[j].slot.offset || pieces[j].end() <= pieces[i].slot.offset;
         bool together = false;
         for (int time = 0; time < 2 * kTimes; ++time) {
           together |= pieces[i].AliveAt(time) && pieces[j].AliveAt(time);

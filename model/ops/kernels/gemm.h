@@ -154,11 +154,26 @@ void PackPanel(int64_t k, int64_t n, const T* b, int64_t b_row, int64_t b_col, T
   }
 }
 
-// A's rows are the contiguous dimension: to[k][kRows] from `rows` of them.
+// A whose rows are the contiguous dimension is packed for several tiles at once: then whole cache
+// lines of it are used while they are there.
+constexpr int64_t kTilesOfA = 8;
+template <typename T>
+constexpr int64_t kTileOfA = kDepth* kRows + 64 / static_cast<int64_t>(sizeof(T));
+
+// Tile t, of A's rows from t kRows on, is to[t kTileOfA + k kRows + row].
 template <typename T>
 void PackA(int64_t k, int64_t rows, const T* a, int64_t a_col, T* to) {
+  constexpr int64_t kN = kLanes<T>;
   for (int64_t i = 0; i < k; ++i, a += a_col, to += kRows) {
-    for (int64_t r = 0; r < rows; ++r) to[r] = a[r];
+    T* tile = to;
+    for (int64_t r = 0; r < rows; r += kRows, tile += kTileOfA<T>) {
+      const int64_t count = rows - r < kRows ? rows - r : kRows;
+      if constexpr (CONTRAIL_VECTOR_BYTES == 64) {  // writes past its rows: the next k's place
+        Store(tile, rows - r < kN ? LoadPart(a + r, rows - r) : Load(a + r));
+      } else {
+        for (int64_t j = 0; j < count; ++j) tile[j] = a[r + j];
+      }
+    }
   }
 }
 
@@ -219,8 +234,11 @@ void RunGemmWith(const Gemm<T>& g, const Shortcuts<T>& shortcuts, void* pack) {
         s.a_row = g.a_row;
         s.a_col = g.a_col;
         if (g.a_col != 1 && n > kSliver<T>) {
-          PackA(k, rows, s.a, g.a_col, packed_a);
-          s.a = packed_a;
+          const int64_t tile = m0 / kRows % kTilesOfA, left = g.m - m0;
+          if (tile == 0) {
+            PackA(k, left < kTilesOfA * kRows ? left : kTilesOfA * kRows, s.a, g.a_col, packed_a);
+          }
+          s.a = packed_a + tile * kTileOfA<T>;
           s.a_row = 1;
           s.a_col = kRows;
         }

@@ -19,6 +19,9 @@ constexpr int64_t kMixedColumns = 512;                 // at most, in a panel
 constexpr int64_t kScratchFloats = int64_t{96} << 10;  // C between chunks
 static_assert(kMixedBytes + 4 * (kRows * kMixedDepth + kLanes<float> + kScratchFloats) <=
               kPackBytes);
+// Where each chunk adds, A is turned (a weight's gradient) and C needs no scratch.
+static_assert(kMixedBytes + 4 * kTilesOfA * kTileOfA<float> <= kPackBytes &&
+              kAddingDepth <= kDepth);
 
 CONTRAIL_INLINE const void* Element(Format format, const void* p, int64_t i) {
   return static_cast<const char*>(p) + i * (format == Format::kFloat ? 4 : 2);
@@ -184,6 +187,24 @@ struct Rows {
   int64_t row, col;
 };
 
+// As gemm.h's PackA. A store writes past its rows: the next unit's place.
+template <typename Way>
+void PackMixedTiles(const MixedGemm& g, int64_t m0, int64_t rows, int64_t k0, int64_t k,
+                    float* to) {
+  constexpr int64_t kPer = Way::kPerUnit, kN = kLanes<float>;
+  for (int64_t i = 0; i < k; i += kPer, to += kRows) {
+    const int64_t deep = k - i < kPer ? k - i : kPer;
+    float* tile = to;
+    for (int64_t r0 = 0; r0 < rows; r0 += kRows, tile += kTileOfA<float>) {
+      for (int64_t r = r0; r < rows && r < r0 + kRows; r += kN) {
+        const void* from = Element(g.a_format, g.a, (m0 + r) * g.a_row + (k0 + i) * g.a_col);
+        Store(tile + (r - r0),
+              Way::Across(g.type, g.a_format, from, g.a_col, deep, rows - r < kN ? rows - r : kN));
+      }
+    }
+  }
+}
+
 template <typename Way>
 Rows PackMixedRows(const MixedGemm& g, int64_t m0, int64_t rows, int64_t k0, int64_t k, float* to) {
   constexpr int64_t kPer = Way::kPerUnit;
@@ -202,14 +223,7 @@ Rows PackMixedRows(const MixedGemm& g, int64_t m0, int64_t rows, int64_t k0, int
     }
     return {to, stride, 1};
   }
-  for (int64_t u = 0; u < units; ++u) {  // a store writes past its rows: the next one's place
-    const int64_t deep = k - u * kPer < kPer ? k - u * kPer : kPer;
-    for (int64_t r = 0; r < rows; r += kLanes<float>) {
-      const int64_t count = rows - r < kLanes<float> ? rows - r : kLanes<float>;
-      Store(to + u * kRows + r,
-            Way::Across(g.type, g.a_format, at(r, u * kPer), g.a_col, deep, count));
-    }
-  }
+  PackMixedTiles<Way>(g, m0, rows, k0, k, to);
   return {to, 1, kRows};
 }
 
@@ -264,7 +278,16 @@ void RunMixed(const MixedGemm& g, void* pack) {
         PackMixedPanel<Way>(g, k0, k, n0, n, panel);
         for (int64_t m0 = m_block; m0 < m_end; m0 += kRows) {
           const int64_t rows = Least(kRows, m_end - m0);
-          const Rows a = PackMixedRows<Way>(g, m0, rows, k0, k, a_rows);
+          Rows a{a_rows, 1, kRows};
+          if (g.a_col == 1 || !g.accumulate) {
+            a = PackMixedRows<Way>(g, m0, rows, k0, k, a_rows);
+          } else {
+            const int64_t tile = m0 / kRows % kTilesOfA;
+            if (tile == 0) {
+              PackMixedTiles<Way>(g, m0, Least(kTilesOfA * kRows, m_end - m0), k0, k, a_rows);
+            }
+            a.a = a_rows + tile * kTileOfA<float>;
+          }
           Sliver<float> s{};
           s.k = (k + Way::kPerUnit - 1) / Way::kPerUnit;
           s.a = a.a;
