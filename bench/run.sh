@@ -28,8 +28,8 @@ input() {  # input NAME KIND OPTIONS...: made once
 row() {  # row NAME OPTIONS...
   case ${1,,} in *"$only"*) "$python" bench/pairs.py "$@" --json "$results" >&2 ;; esac
 }
-step() {  # step NAME MODEL BATCH INPUT PEER [OPTIONS...]; PEER: of open_clip_step.py; RECOMPUTE=1
-  row "$1" --per "$3" --ours "$bin/step $2 $3 $threads $inputs/$4 ${RECOMPUTE:+recompute}" \
+step() {  # step NAME MODEL BATCH INPUT PEER [OPTIONS...]; PEER: of open_clip_step.py; HOW=bf16
+  row "$1" --per "$3" --ours "$bin/step $2 $3 $threads $inputs/$4 ${HOW:-}" \
     --peer "$python bench/peers/open_clip_step.py $2 $3 $threads $inputs/$4 $5" "${@:6}"
 }
 
@@ -67,9 +67,17 @@ step "step, ViT-B/16, B=4, captions of 20 tokens" ViT-B/16 4 random default --pa
 step "step, ViT-B/16, B=4, 77 tokens" ViT-B/16 4 random77 default --pairs 5
 step "step, RN50, B=8, captions of 20 tokens" RN50 8 random default --pairs 5
 step "step, RN50, B=8, 77 tokens" RN50 8 random77 default --pairs 5
-RECOMPUTE=1 step "step, recompute, ViT-B/32, B=16, 77 tokens" ViT-B/32 16 random77 default --pairs 3
-RECOMPUTE=1 step "step, recompute, ViT-B/16, B=4, 77 tokens" ViT-B/16 4 random77 default --pairs 3
-RECOMPUTE=1 step "step, recompute, RN50, B=8, 77 tokens" RN50 8 random77 default --pairs 3
+HOW=recompute step "step, recompute, ViT-B/32, B=16, 77 tokens" ViT-B/32 16 random77 default --pairs 3
+HOW=recompute step "step, recompute, ViT-B/16, B=4, 77 tokens" ViT-B/16 4 random77 default --pairs 3
+HOW=recompute step "step, recompute, RN50, B=8, 77 tokens" RN50 8 random77 default --pairs 3
+HOW=bf16 step "step, bf16, ViT-B/32, B=16, captions of 20 tokens, autocast" ViT-B/32 16 random amp --pairs 5
+HOW=bf16 step "step, bf16, ViT-B/32, B=16, 77 tokens, autocast" ViT-B/32 16 random77 amp --pairs 5
+for of in "tiny-vit 64 fashion" "ViT-B/32 16 random" "ViT-B/16 4 random" "RN50 8 random"; do
+  read -r model batch input <<<"$of"
+  row "step, bf16, $model, B=$batch, beside our fp32" --per "$batch" --pairs 5 \
+    --ours "$bin/step $model $batch $threads $inputs/$input bf16" \
+    --peer "$bin/step $model $batch $threads $inputs/$input"
+done
 # torch.compile takes minutes a model, so these run only where they are asked for: ONLY=compile.
 case $only in *compile*)
   for of in "ViT-B/32 16" "ViT-B/16 4" "RN50 8"; do

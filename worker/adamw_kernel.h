@@ -20,20 +20,6 @@ struct AdamWCoefficients {
 void AdamWUpdate(AdamWCoefficients c, int64_t count, const float* grad, float* weight,
                  float* exp_avg, float* exp_avg_sq);
 
-// Bit patterns of the nearest bf16 or fp16 numbers, ties to even; what is too large becomes
-// infinite.
-enum class Narrow { kBFloat16, kHalf };
-void RoundTo(Narrow type, int64_t count, const float* from, uint16_t* to);
-
-// bf16 patterns as floats, exactly.
-void Widen(int64_t count, const uint16_t* from, float* to);
-
-// bf16 patterns of one of the two nearest numbers, the nearer the likelier, so that the expected
-// result is the number itself, to 2^-16 of a spacing. The draw is a function of (key, index of the
-// element), the first of which is `first`: of nothing that depends on ranks or threads.
-void RoundStochastically(uint64_t key, int64_t first, int64_t count, const float* from,
-                         uint16_t* to);
-
 // In fp64, in the same order of additions for every vector width.
 double SumOfSquares(const float* values, int64_t count);
 

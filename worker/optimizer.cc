@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "worker/adamw_kernel.h"
+#include "worker/rounding.h"
 
 namespace contrail::worker {
 namespace {

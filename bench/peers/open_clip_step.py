@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Whole training steps of open_clip in eager PyTorch, fp32: what bench/step.cc does.
 
-  open_clip_step.py MODEL BATCH THREADS INPUT [default|fused|compiled]
-      which AdamW; compiled: the fused one, and the model through torch.compile
+  open_clip_step.py MODEL BATCH THREADS INPUT [default|fused|compiled|amp]
+      which AdamW; compiled: the fused one, and the model through torch.compile; amp: the fused
+      one, and the model under autocast to bf16 (open_clip's --precision amp_bf16)
 
 The towers are equal to Contrail's (model/registry.cc). Images arrive as open_clip's loader gives
 them, normalised fp32; captions padded to 77 tokens, as its tokenizer does.
@@ -98,6 +99,8 @@ def main():
     # Weights, gradients and two moments, fp32: what is resident beyond them is activations.
     base = before + 16 * sum(p.numel() for p in model.parameters()) / 2**20
     forward = torch.compile(model) if kind == "compiled" else model
+    if kind == "amp":
+        forward = torch.autocast("cpu", torch.bfloat16)(model)
     serve(trainer(model, forward, loss_of, optimizer, batches), base_mib=base)
 
 

@@ -1,13 +1,13 @@
 #include "model/files/pickle.h"
 
 #include <bit>
-#include <map>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
 
 #include "common/error.h"
 #include "model/files/file_bytes.h"
+#include "model/files/pickle_words.h"
 
 namespace contrail::model::files {
 namespace {
@@ -16,76 +16,6 @@ using Kind = PickleValue::Kind;
 
 constexpr size_t kMostValues = 1'000'000;  // the largest model and its optimizer have 40,000
 constexpr size_t kMostDimensions = 16;
-
-// Python's names of the opcodes.
-enum Opcode : unsigned char {
-  kMark = '(',
-  kStop = '.',
-  kPop = '0',
-  kBinFloat = 'G',
-  kBinInt = 'J',
-  kBinInt1 = 'K',
-  kBinInt2 = 'M',
-  kNone = 'N',
-  kBinPersId = 'Q',
-  kReduce = 'R',
-  kBinUnicode = 'X',
-  kAppend = 'a',
-  kBuild = 'b',
-  kGlobal = 'c',
-  kAppends = 'e',
-  kBinGet = 'h',
-  kLongBinGet = 'j',
-  kBinPut = 'q',
-  kLongBinPut = 'r',
-  kSetItem = 's',
-  kTuple = 't',
-  kSetItems = 'u',
-  kEmptyDict = '}',
-  kEmptyList = ']',
-  kEmptyTuple = ')',
-  kProto = 0x80,
-  kNewObj = 0x81,
-  kTuple1 = 0x85,
-  kTuple2 = 0x86,
-  kTuple3 = 0x87,
-  kNewTrue = 0x88,
-  kNewFalse = 0x89,
-  kLong1 = 0x8a,
-  kShortBinUnicode = 0x8c,
-  kBinUnicode8 = 0x8d,
-  kStackGlobal = 0x93,
-  kMemoize = 0x94,
-  kFrame = 0x95,
-};
-
-const std::map<std::string, ElementType>& StorageTypes() {
-  static const std::map<std::string, ElementType> types = {
-      {"torch.DoubleStorage", ElementType::kFloat64},
-      {"torch.FloatStorage", ElementType::kFloat32},
-      {"torch.HalfStorage", ElementType::kFloat16},
-      {"torch.BFloat16Storage", ElementType::kBFloat16},
-      {"torch.LongStorage", ElementType::kInt64},
-      {"torch.IntStorage", ElementType::kInt32},
-      {"torch.ShortStorage", ElementType::kInt16},
-      {"torch.CharStorage", ElementType::kInt8},
-      {"torch.ByteStorage", ElementType::kUInt8},
-      {"torch.BoolStorage", ElementType::kBool}};
-  return types;
-}
-
-bool IsListBuilder(const std::string& name) {
-  return name == "torch.jit._pickle.build_intlist" || name == "torch.jit._pickle.build_boollist" ||
-         name == "torch.jit._pickle.build_doublelist" ||
-         name == "torch.jit._pickle.build_tensorlist";
-}
-
-bool IsModule(const std::string& name) { return name.starts_with("__torch__."); }
-
-bool IsKnown(const std::string& name) {
-  return name == "collections.OrderedDict" || name == "torch._utils._rebuild_tensor_v2" ||
-         name == "torch._utils._rebuild_parameter" || StorageTypes().contains(name);
-}
 
 // A name in a message: short, printable.
 std::string Shown(std::string name) {

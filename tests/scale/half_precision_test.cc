@@ -71,9 +71,9 @@ TEST(HalfProducts, Fp16LearnsAsFp32AndResumesBitForBit) {
 TEST(HalfProducts, Fp16FindsItsLossScale) {
   const JobDir dir;
   const std::string straight = dir / "straight", run = dir / "resumed";
-  const auto losses = Train(dir, "straight", {"train.precision=fp16",
-                                              "train.initial_scale_power=24",
-                                              "checkpoint.every_steps=4", "checkpoint.keep_last=9"});
+  const auto losses = Train(dir, "straight",
+                            {"train.precision=fp16", "train.initial_scale_power=24",
+                             "checkpoint.every_steps=4", "checkpoint.keep_last=9"});
   const ckpt::RunState first = StateAt(straight, 4), end = StateAt(straight, 24);
   EXPECT_EQ(end.precision, "fp16");
   EXPECT_GE(first.loss_scale_overflows, 2u);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "worker/rounding.h"
 
 namespace contrail::worker {
 namespace {
@@ -55,11 +56,6 @@ void SumRowsOf(at::ScalarType stored, at::ScalarType wire, const void* rows, int
     default:
       CONTRAIL_ASSERT(!"supported type");
   }
-}
-
-__attribute__((optimize("O3"))) void RoundToBFloat16(const float* in, int64_t count,
-                                                     c10::BFloat16* out) {
-  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<c10::BFloat16>(in[i]);
 }
 
 }  // namespace
@@ -123,8 +119,8 @@ void RankOrderSum::ReduceSlice(MpiGroup& group, const at::Tensor& in,
   const auto values = [&](int q, int64_t round, char* room) -> const char* {
     const int64_t first = begin[q] + round * chunk;
     if (!rounds) return source + first * width;
-    RoundToBFloat16(reinterpret_cast<const float*>(source) + first, part(q, round),
-                    reinterpret_cast<c10::BFloat16*>(room));
+    RoundTo(Narrow::kBFloat16, part(q, round), reinterpret_cast<const float*>(source) + first,
+            reinterpret_cast<uint16_t*>(room));
     return room;
   };
   int64_t longest = 0;
