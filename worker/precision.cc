@@ -11,7 +11,8 @@
 namespace contrail::worker {
 namespace {
 
-// Narrower products are small beside the passes over rows, which convert and gain nothing.
+// Narrower products are small beside the passes over rows, which gain nothing (docs/precision.md
+// has the ratios).
 constexpr int64_t kWideEnough = 256;
 
 bool IsPrecision(const std::string& name) {
@@ -56,7 +57,10 @@ Precision ChoosePrecision(const FileSystem& fs, Comm& comm, const Config& config
                       comm.rank() == 0);
   }
   if (spec.text.width < kWideEnough) {
-    return {"fp32", "auto: " + spec.name + " is too narrow to gain by bf16"};
+    return {"fp32", "auto: " + spec.name + " is too narrow to gain much by bf16"};
+  }
+  if (!spec.resnet.layers.empty()) {
+    return {"fp32", "auto: convolutions are no faster in bf16"};
   }
   const auto all = comm.AllGatherText(model::kernels::BestMixed().native_bf16 ? "bf16" : "fp32");
   const auto slow = std::find(all.begin(), all.end(), "fp32");

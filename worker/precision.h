@@ -23,7 +23,7 @@ struct Precision {
 // Collective; the same on every rank. train.precision, and where that is "auto": what the newest
 // readable step of `checkpoints_dir` (or step `from`) was trained in (a restart must not change the
 // numbers; "" = a fresh run), else bf16 where every rank's processor multiplies pairs of bf16 and
-// the model is wide enough to gain by it, else fp32.
+// the model is a ViT that is wide enough to gain by it, else fp32.
 // Throws AgreedError E-PRECISION where that step was trained in something else altogether.
 Precision ChoosePrecision(const FileSystem& fs, Comm& comm, const Config& config,
                           const model::ModelSpec& spec, const std::string& checkpoints_dir,

@@ -95,8 +95,7 @@ class DeviceComm final : public Comm {
   Pending StartAllGather(at::Tensor out, const at::Tensor& in) override {
     if (!OnDevice(in)) return control_->StartAllGather(std::move(out), in);
     at::Tensor from = in;
-    return Start(Operation::kAllGather, out,
-                 [&] { return backend_->_allgather_base(out, from); });
+    return Start(Operation::kAllGather, out, [&] { return backend_->_allgather_base(out, from); });
   }
 
  private:
@@ -131,8 +130,9 @@ class DeviceComm final : public Comm {
       total.copy_(rows[0]);
       for (int q = 1; q < ranks; ++q) total.add_(rows[q]);
     };
-    return Start(Operation::kReduceScatter, in,
-                 [&] { return backend_->alltoall_base(to, from, equal, equal); }, sum);
+    return Start(
+        Operation::kReduceScatter, in,
+        [&] { return backend_->alltoall_base(to, from, equal, equal); }, sum);
   }
 
   std::unique_ptr<Comm> control_;

@@ -83,8 +83,8 @@ std::unique_ptr<Comm> MakeNcclComm(std::unique_ptr<Comm> control, int device, do
     problem = text;
   }
   ThrowTogether(*control, problem);
-  return MakeDeviceComm(std::move(control),
-                        c10::intrusive_ptr<c10d::Backend>::reclaim(backend), at::kCUDA);
+  return MakeDeviceComm(std::move(control), c10::intrusive_ptr<c10d::Backend>::reclaim(backend),
+                        at::kCUDA);
 }
 
 }  // namespace contrail::worker

@@ -53,8 +53,7 @@ class PlainMpi final : public c10d::Backend {
               static_cast<int>(options.rootRank), comm_);
     return Done();
   }
-  WorkPtr _allgather_base(at::Tensor& out, at::Tensor& in,
-                          const c10d::AllgatherOptions&) override {
+  WorkPtr _allgather_base(at::Tensor& out, at::Tensor& in, const c10d::AllgatherOptions&) override {
     const auto bytes = static_cast<int>(in.nbytes());
     MPI_Allgather(in.data_ptr(), bytes, MPI_BYTE, out.data_ptr(), bytes, MPI_BYTE, comm_);
     return Done();
@@ -127,8 +126,8 @@ TEST(DeviceComm, GivesWhatTheCommOverMpiGives) {
 TEST(DeviceComm, ValuesRoundedForTheWireAreSummedInFp32) {
   Both both;
   constexpr int64_t kEach = 501;
-  const at::Tensor mine = at::arange(kEach * both.size, at::kFloat) * 0.37F +
-                          static_cast<float>(both.rank) * 1.001F;
+  const at::Tensor mine =
+      at::arange(kEach * both.size, at::kFloat) * 0.37F + static_cast<float>(both.rank) * 1.001F;
   at::Tensor out = at::empty({kEach}), expected = at::empty({kEach});
   both.comm->StartReduceScatterSum(out, mine, Wire::kBFloat16).Wait();
   World().StartReduceScatterSum(expected, mine, Wire::kBFloat16).Wait();
@@ -166,9 +165,9 @@ TEST(DeviceComm, AFailureNamesRankOperationAndNumber) {
   } catch (const Error& error) {
     EXPECT_EQ(error.id(), "E-DEVICE-COLLECTIVE");
     const std::string text = error.what();
-    EXPECT_NE(text.find("rank " + std::to_string(both.rank) + ", allreduce " +
-                        std::to_string(number)),
-              std::string::npos)
+    EXPECT_NE(
+        text.find("rank " + std::to_string(both.rank) + ", allreduce " + std::to_string(number)),
+        std::string::npos)
         << text;
     EXPECT_NE(text.find("a peer is gone"), std::string::npos) << text;
     EXPECT_EQ(text.find("with a trace"), std::string::npos) << text;

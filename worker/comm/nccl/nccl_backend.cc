@@ -22,9 +22,9 @@ bool ContrailNcclBackend(c10d::Store* store, int rank, int size, int device, dou
     const int count = c10::cuda::device_count();
     if (count == 0) return Fail("no CUDA device is visible", problem, problem_size);
     if (device >= count) {
-      return Fail("there is no CUDA device " + std::to_string(device) + " among " +
-                      std::to_string(count),
-                  problem, problem_size);
+      return Fail(
+          "there is no CUDA device " + std::to_string(device) + " among " + std::to_string(count),
+          problem, problem_size);
     }
     c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
     auto options = c10d::ProcessGroupNCCL::Options::create();
@@ -35,8 +35,7 @@ bool ContrailNcclBackend(c10d::Store* store, int rank, int size, int device, dou
     }
     auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(
         c10::intrusive_ptr<c10d::Store>::reclaim_copy(store), rank, size, options);
-    group->eagerConnectSingleDevice(
-        at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
+    group->eagerConnectSingleDevice(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
     *out = group.release();
     return true;
   } catch (const c10::Error& error) {
