@@ -34,6 +34,16 @@ void Write(const std::string& path, const at::Tensor& values) {
              static_cast<std::streamsize>(data.nbytes()));
 }
 
+// Piece by piece: of the largest model there is no room for a second copy.
+void WriteScaled(const std::string& path, const at::Tensor& values, double scale) {
+  std::ofstream file(path, std::ios::binary);
+  for (const at::Tensor& piece : values.split(int64_t{1} << 24)) {
+    const at::Tensor data = (piece * scale).to(at::kFloat);
+    file.write(static_cast<const char*>(data.const_data_ptr()),
+               static_cast<std::streamsize>(data.nbytes()));
+  }
+}
+
 BoundParams Slices(const std::vector<ParamSpec>& params, const at::Tensor& weights,
                    const at::Tensor& grads) {
   BoundParams bound;
@@ -83,7 +93,7 @@ void Encode(ClipModel& model, const std::string& dir, at::ScalarType compute) {
   model.BackwardTexts(Read(dir + "/d_text.f32", at::kFloat).view({b, d}).to(type) * scale, {});
   Write(dir + "/image.f32", image);
   Write(dir + "/text.f32", text);
-  Write(dir + "/grads.f32", grads / scale);
+  WriteScaled(dir + "/grads.f32", grads, 1 / scale);
   model.FoldStatistics();
   Write(dir + "/running.f32", buffers);
 }
