@@ -83,13 +83,13 @@ std::optional<Failure> FirstCause(const std::vector<RankEnd>& ends) {
       failure.rank = -1;
       failure.host.clear();
     }
-    if (const int culprit = first->record->culprit; culprit >= 0 && culprit != failure.rank) {
+    if (const int culprit = first->record->culprit; culprit >= 0) {
+      if (culprit != failure.rank) failure.host.clear();
       failure.rank = culprit;  // which may not have ended yet
-      failure.host.clear();
-    }
-    for (const RankEnd& end : ends) {
-      if (first->record->culprit < 0 || end.rank != first->record->culprit) continue;
-      failure.host = end.record && !end.record->host.empty() ? end.record->host : end.host;
+      for (const RankEnd& end : ends) {
+        if (end.rank != culprit) continue;
+        failure.host = end.record && !end.record->host.empty() ? end.record->host : end.host;
+      }
     }
   } else {
     failure.detail = DescribeExit(first->status);

@@ -2,8 +2,7 @@
 
 #include <dlfcn.h>
 
-#include <filesystem>
-
+#include "common/beside_program.h"
 #include "model/cuda/abi.h"
 
 namespace contrail::model {
@@ -11,18 +10,12 @@ namespace {
 
 constexpr int kMaxDevices = 64;
 
-void* LoadBesideProgram() {
-  std::error_code ignored;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  const auto path = program.parent_path() / "../lib/libcontrail_cuda.so";
-  return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-}
-
 }  // namespace
 
 CudaPart FindCuda() {
   CudaPart part;
-  void* library = LoadBesideProgram();
+  std::string problem;  // whatever it is, there is no part to ask
+  void* library = LoadBesideProgram("libcontrail_cuda.so", &problem);
   if (library == nullptr) {
     part.problem = "this build has no CUDA part";
     return part;
@@ -38,9 +31,9 @@ CudaPart FindCuda() {
   }
   part.arch_list = arch_list();
   std::vector<ContrailCudaDevice> found(kMaxDevices);
-  char problem[256] = "";
-  const int count = devices(found.data(), kMaxDevices, problem, sizeof problem);
-  if (count < 0) part.problem = problem;
+  char text[256] = "";
+  const int count = devices(found.data(), kMaxDevices, text, sizeof text);
+  if (count < 0) part.problem = text;
   for (int i = 0; i < count && i < kMaxDevices; ++i) {
     const ContrailCudaDevice& device = found[static_cast<size_t>(i)];
     part.devices.push_back({device.name, device.uuid, device.memory_bytes, device.capability,

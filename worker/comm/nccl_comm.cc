@@ -3,9 +3,9 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "common/beside_program.h"
 #include "common/error.h"
 #include "worker/comm/device_comm.h"
 #include "worker/comm/nccl/abi.h"
@@ -14,12 +14,9 @@ namespace contrail::worker {
 namespace {
 
 decltype(&ContrailNcclBackend) Load(std::string* problem) {
-  std::error_code ignored;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  const auto path = program.parent_path() / "../lib/libcontrail_nccl.so";
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* const library = LoadBesideProgram("libcontrail_nccl.so", problem);
   if (library == nullptr) {
-    *problem = std::filesystem::exists(path, ignored) ? dlerror() : "this build has no NCCL part";
+    if (problem->empty()) *problem = "this build has no NCCL part";
     return nullptr;
   }
   const auto make =
