@@ -18,7 +18,8 @@ struct StepEntry {
 
 // Committed steps (those with a whole COMMIT of any version), newest first, each step once.
 // Uncommitted directories are not listed. An empty or missing directory gives an empty list. Never
-// throws for what a crash can leave. Should a crash have come between the two renames of a
+// throws for what a crash can leave, but E-IO where a directory or a COMMIT cannot be read: a step
+// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of a
 // superseding commit, the step's superseded directory is listed in its place.
 std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
 

@@ -11,13 +11,10 @@
 namespace contrail::ckpt {
 namespace {
 
+// Throws E-IO where it cannot be told.
 bool IsCommitted(const FileSystem& fs, const std::string& dir) {
-  try {
-    const std::string path = dir + "/" + kCommitName;
-    return fs.Exists(path) && ManifestIsWhole(fs.ReadAll(path));
-  } catch (const Error&) {  // removed meanwhile, or unreadable
-    return false;
-  }
+  const std::optional<std::string> text = fs.ReadIfThere(dir + "/" + kCommitName);
+  return text && ManifestIsWhole(*text);
 }
 
 bool CanOpen(const FileSystem& fs, const std::string& dir) {

@@ -1,5 +1,6 @@
 #include "common/error.h"
 
+#include <cerrno>
 #include <cstring>
 
 namespace contrail {
@@ -21,6 +22,19 @@ std::string Line(std::string_view id, std::string_view where, std::string_view w
   return line;
 }
 
+// What no restart cures at once but the user can.
+bool ForTheUser(int number) {
+  return number == ENOSPC || number == EDQUOT || number == EFBIG || number == EACCES ||
+         number == EPERM || number == EROFS;
+}
+
+const char* FixOf(int number) {
+  if (number == ENOSPC || number == EDQUOT || number == EFBIG) {
+    return "free some space or quota there and start again";
+  }
+  return ForTheUser(number) ? "choose a place you may write to" : "";
+}
+
 }  // namespace
 
 Error::Error(ErrorKind kind, std::string_view id, std::string_view where, std::string_view what,
@@ -38,6 +52,11 @@ int Error::exit_code() const {
   }
   return kExitBug;
 }
+
+IoError::IoError(int number, std::string_view where, std::string_view what)
+    : Error(ForTheUser(number) ? ErrorKind::kUser : ErrorKind::kEnvironment, "E-IO", where,
+            std::string(what) + ": " + ErrnoText(number), FixOf(number)),
+      number_(number) {}
 
 std::string ErrnoText(int err) {
   char buffer[256];

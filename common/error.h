@@ -3,8 +3,7 @@
 //
 // Three kinds, three consequences:
 //   kUser         the user's to cure (config, arguments, input files, a full disk, a folder that
-//   may
-//                 not be written): one line, exit 2, nothing written
+//                 may not be written): one line, exit 2, nothing written
 //   kEnvironment  a disk, a peer, a device failed: the launcher may restart the job
 //   kBug          a broken promise inside Contrail: exit 70
 //
@@ -44,6 +43,17 @@ class Error : public std::runtime_error {
  private:
   ErrorKind kind_;
   std::string id_;
+};
+
+// E-IO: the kernel refused something, and how. Carries errno, so that a caller who must know "is not
+// there" from "cannot be told" needs no words.
+class IoError : public Error {
+ public:
+  IoError(int number, std::string_view where, std::string_view what);
+  int number() const { return number_; }  // errno
+
+ private:
+  int number_;
 };
 
 inline Error UserError(std::string_view id, std::string_view where, std::string_view what,

@@ -7,8 +7,7 @@ namespace contrail {
 namespace {
 
 [[noreturn]] void Fail(const std::string& path, const char* doing) {
-  // As the real one: a full disk is for the user to cure.
-  throw UserError("E-IO", path, std::string("could not ") + doing + ": " + ErrnoText(ENOSPC));
+  throw IoError(ENOSPC, path, std::string("could not ") + doing);
 }
 
 }  // namespace
@@ -72,6 +71,11 @@ void FaultyFileSystem::MakeDir(const std::string& path) {
   inner_.MakeDir(path);
 }
 
+bool FaultyFileSystem::MakeNewDir(const std::string& path) {
+  MayFail(path, "make the directory");
+  return inner_.MakeNewDir(path);
+}
+
 void FaultyFileSystem::RemoveFile(const std::string& path) {
   MayFail(path, "remove");
   inner_.RemoveFile(path);
@@ -82,17 +86,48 @@ void FaultyFileSystem::RemoveDir(const std::string& path) {
   inner_.RemoveDir(path);
 }
 
-bool FaultyFileSystem::Exists(const std::string& path) const { return inner_.Exists(path); }
+void FaultyFileSystem::FailQuestions(std::string part, int number, uint64_t times) {
+  const std::lock_guard lock(mutex_);
+  part_ = std::move(part);
+  number_ = number;
+  questions_left_ = times;
+}
 
-uint64_t FaultyFileSystem::FileSize(const std::string& path) const { return inner_.FileSize(path); }
+void FaultyFileSystem::Ask(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  if (questions_left_ == 0 || path.find(part_) == std::string::npos) return;
+  --questions_left_;
+  throw IoError(number_, path, "could not tell");
+}
+
+bool FaultyFileSystem::Exists(const std::string& path) const {
+  Ask(path);
+  return inner_.Exists(path);
+}
+
+EntryKind FaultyFileSystem::KindOf(const std::string& path) const {
+  Ask(path);
+  return inner_.KindOf(path);
+}
+
+uint64_t FaultyFileSystem::FileSize(const std::string& path) const {
+  Ask(path);
+  return inner_.FileSize(path);
+}
 
 std::vector<std::string> FaultyFileSystem::List(const std::string& path) const {
+  Ask(path);
   return inner_.List(path);
 }
 
-void FaultyFileSystem::PRead(const std::string& path, void* data, size_t size,
-                             uint64_t offset) const {
-  inner_.PRead(path, data, size, offset);
+std::unique_ptr<ReadableFile> FaultyFileSystem::OpenToRead(const std::string& path) const {
+  Ask(path);
+  return inner_.OpenToRead(path);
+}
+
+std::optional<std::string> FaultyFileSystem::ReadIfThere(const std::string& path) const {
+  Ask(path);
+  return inner_.ReadIfThere(path);
 }
 
 }  // namespace contrail

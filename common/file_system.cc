@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <utility>
 
 #include "common/error.h"
@@ -15,17 +16,25 @@ namespace contrail {
 namespace {
 
 [[noreturn]] void Fail(const std::string& path, const std::string& doing) {
-  const int err = errno;
-  const std::string what = "could not " + doing + ": " + ErrnoText(err);
-  // What no restart cures but the user can.
-  if (err == ENOSPC || err == EDQUOT || err == EFBIG) {
-    throw UserError("E-IO", path, what, "free some space or quota there and start again");
-  }
-  if (err == EACCES || err == EPERM || err == EROFS) {
-    throw UserError("E-IO", path, what, "choose a place you may write to");
-  }
-  throw EnvironmentError("E-IO", path, what);
+  throw IoError(errno, path, "could not " + doing);
 }
+
+// Closes on every way out, and keeps errno.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    const int err = errno;
+    if (fd_ >= 0) ::close(fd_);
+    errno = err;
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
 
 class PosixFile : public WritableFile {
  public:
@@ -59,6 +68,37 @@ class PosixFile : public WritableFile {
   std::string path_;
 };
 
+class PosixReadable : public ReadableFile {
+ public:
+  PosixReadable(int fd, std::string path) : fd_(fd), path_(std::move(path)) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0) Fail(path_, "stat");
+    size_ = static_cast<uint64_t>(info.st_size);
+  }
+
+  void PRead(void* data, size_t size, uint64_t offset) const override {
+    char* p = static_cast<char*>(data);
+    while (size > 0) {
+      const ssize_t n = ::pread(fd_.get(), p, size, static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n == 0) errno = ENODATA;
+      if (n <= 0) {
+        Fail(path_, "read " + std::to_string(size) + " bytes at " + std::to_string(offset));
+      }
+      p += n;
+      size -= static_cast<size_t>(n);
+      offset += static_cast<uint64_t>(n);
+    }
+  }
+
+  uint64_t size() const override { return size_; }
+
+ private:
+  const Descriptor fd_;
+  const std::string path_;
+  uint64_t size_ = 0;
+};
+
 class Posix : public FileSystem {
  public:
   std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override {
@@ -88,6 +128,12 @@ class Posix : public FileSystem {
     if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) Fail(path, "make the directory");
   }
 
+  bool MakeNewDir(const std::string& path) override {
+    if (::mkdir(path.c_str(), 0755) == 0) return true;
+    if (errno != EEXIST) Fail(path, "make the directory");
+    return false;
+  }
+
   void RemoveFile(const std::string& path) override {
     if (::unlink(path.c_str()) != 0) Fail(path, "remove");
   }
@@ -98,7 +144,20 @@ class Posix : public FileSystem {
 
   bool Exists(const std::string& path) const override {
     struct stat info {};
-    return ::stat(path.c_str(), &info) == 0;
+    if (::stat(path.c_str(), &info) == 0) return true;
+    if (errno != ENOENT) Fail(path, "tell whether it is there");
+    return false;
+  }
+
+  EntryKind KindOf(const std::string& path) const override {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) {
+      if (errno != ENOENT) Fail(path, "tell whether it is there");
+      return EntryKind::kNone;
+    }
+    if (S_ISDIR(info.st_mode)) return EntryKind::kDirectory;
+    if (S_ISLNK(info.st_mode)) return EntryKind::kLink;
+    return S_ISREG(info.st_mode) ? EntryKind::kFile : EntryKind::kOther;
   }
 
   uint64_t FileSize(const std::string& path) const override {
@@ -110,34 +169,64 @@ class Posix : public FileSystem {
   std::vector<std::string> List(const std::string& path) const override {
     std::vector<std::string> names;
     DIR* dir = ::opendir(path.c_str());
-    if (dir == nullptr) return names;
-    while (const dirent* entry = ::readdir(dir)) {
+    if (dir == nullptr) {
+      if (errno != ENOENT) Fail(path, "list the directory");
+      return names;
+    }
+    const dirent* entry = nullptr;
+    // The end and a failure both return nothing; only errno tells them apart.
+    while (errno = 0, (entry = ::readdir(dir)) != nullptr) {
       const std::string name = entry->d_name;
       if (name != "." && name != "..") names.push_back(name);
     }
+    const int err = errno;
     ::closedir(dir);
+    errno = err;
+    if (err != 0) Fail(path, "list the directory");
     std::sort(names.begin(), names.end());
     return names;
   }
 
-  void PRead(const std::string& path, void* data, size_t size, uint64_t offset) const override {
+  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) Fail(path, "open");
-    char* p = static_cast<char*>(data);
-    while (size > 0) {
-      const ssize_t n = ::pread(fd, p, size, static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        const int err = n == 0 ? ENODATA : errno;
-        ::close(fd);
-        errno = err;
-        Fail(path, "read " + std::to_string(size) + " bytes at " + std::to_string(offset));
-      }
-      p += n;
-      size -= static_cast<size_t>(n);
-      offset += static_cast<uint64_t>(n);
+    return std::make_unique<PosixReadable>(fd, path);
+  }
+
+  std::optional<std::string> ReadIfThere(const std::string& path) const override {
+    // On NFS a file that was replaced on another host goes stale under an open descriptor; its name
+    // already stands for the new one.
+    constexpr int kTries = 3;
+    for (int tries = 1;; ++tries) {
+      std::string text;
+      const int err = ReadToTheEnd(path, &text);
+      if (err == 0) return text;
+      if (err == ENOENT) return std::nullopt;
+      errno = err;
+      if (err != ESTALE || tries == kTries) Fail(path, "read");
     }
-    ::close(fd);
+  }
+
+ private:
+  // 0 or errno.
+  static int ReadToTheEnd(const std::string& path, std::string* text) {
+    const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0) return errno;
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return errno;
+    constexpr size_t kLeast = 4096;  // files of /proc say that they are empty
+    size_t done = 0;
+    text->resize(static_cast<size_t>(info.st_size) + kLeast);
+    for (;;) {
+      if (done == text->size()) text->resize(2 * done);
+      const ssize_t n = ::read(fd.get(), text->data() + done, text->size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return errno;
+      if (n == 0) break;
+      done += static_cast<size_t>(n);
+    }
+    text->resize(done);
+    return 0;
   }
 };
 
@@ -150,13 +239,18 @@ std::string Parent(const std::string& path) {
 }  // namespace
 
 std::string FileSystem::ReadAll(const std::string& path) const {
-  std::string text(FileSize(path), '\0');
-  if (!text.empty()) PRead(path, text.data(), text.size(), 0);
-  return text;
+  std::optional<std::string> text = ReadIfThere(path);
+  if (!text) throw IoError(ENOENT, path, "could not read");
+  return std::move(*text);
 }
 
-void FileSystem::WriteAtomically(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
+void FileSystem::PRead(const std::string& path, void* data, size_t size, uint64_t offset) const {
+  OpenToRead(path)->PRead(data, size, offset);
+}
+
+void FileSystem::WriteAtomically(const std::string& path, const std::string& text,
+                                 std::string_view suffix) {
+  const std::string temporary = path + std::string(suffix);
   auto file = Open(temporary, Mode::kTruncate);
   file->PWrite(text.data(), text.size(), 0);
   file->Sync();
@@ -166,19 +260,18 @@ void FileSystem::WriteAtomically(const std::string& path, const std::string& tex
 }
 
 void FileSystem::RemoveTree(const std::string& path) {
+  const EntryKind kind = KindOf(path);
+  if (kind == EntryKind::kNone) return;
+  if (kind != EntryKind::kDirectory) return RemoveFile(path);
+  std::exception_ptr first;
   for (const std::string& name : List(path)) {
-    const std::string child = path + "/" + name;
-    // A directory lists; a file does not. An empty directory looks like a file: try both.
-    if (!List(child).empty()) {
-      RemoveTree(child);
-      continue;
-    }
     try {
-      RemoveFile(child);
+      RemoveTree(path + "/" + name);
     } catch (const Error&) {
-      RemoveDir(child);
+      if (!first) first = std::current_exception();
     }
   }
+  if (first) std::rethrow_exception(first);
   RemoveDir(path);
 }
 

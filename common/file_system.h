@@ -2,15 +2,21 @@
 // Every durable write of Contrail goes through this interface, so that a test can record the
 // operations and try every state a crash could leave (tests/checkpoint/crash_states_test.cc).
 //
-// Failures throw E-IO with the path: UserError where only the user can help (disk or quota full, no
-// permission), EnvironmentError otherwise. After a failed write, fsync or close the bytes of that
-// file must be taken for lost: never retry in place, write a new file under a new name (file
+// Questions have three answers: yes, no, and "cannot tell". "No" is the kernel's ENOENT and nothing
+// else; "cannot tell" (EIO, ESTALE, EMFILE, EACCES ...) throws. A caller that catches it must not go
+// on as if the answer were no: a checkpoint that cannot be seen for a moment is not gone.
+//
+// Failures throw IoError (E-IO) with the path: of kind kUser where only the user can help (disk or
+// quota full, no permission), kEnvironment otherwise. After a failed write, fsync or close the bytes
+// of that file must be taken for lost: never retry in place, write a new file under a new name (file
 // systems mark pages clean after a failed fsync).
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace contrail {
@@ -22,6 +28,18 @@ class WritableFile {
   virtual void Sync() = 0;  // fsync: the data is durable, the name is not (SyncDir)
   virtual void Close() = 0;
 };
+
+// A file held open: what is read stays that file, whatever happens to its name.
+class ReadableFile {
+ public:
+  virtual ~ReadableFile() = default;
+  // Exactly `size` bytes at `offset`; throws E-IO on a short read. Thread safe.
+  virtual void PRead(void* data, size_t size, uint64_t offset) const = 0;
+  virtual uint64_t size() const = 0;  // when it was opened
+};
+
+// What a name stands for; a link is a link, wherever it points.
+enum class EntryKind { kNone, kFile, kDirectory, kLink, kOther };
 
 class FileSystem {
  public:
@@ -36,20 +54,32 @@ class FileSystem {
   virtual void Rename(const std::string& from, const std::string& to) = 0;
   virtual void SyncDir(const std::string& path) = 0;
   virtual void MakeDir(const std::string& path) = 0;  // one level; an existing directory is fine
-  virtual void RemoveFile(const std::string& path) = 0;
+  // One level; false where the name is taken. Of several hosts that try, one gets true.
+  virtual bool MakeNewDir(const std::string& path) = 0;
+  virtual void RemoveFile(const std::string& path) = 0;  // a link itself, not what it points to
   virtual void RemoveDir(const std::string& path) = 0;  // must be empty
 
-  virtual bool Exists(const std::string& path) const = 0;
+  virtual bool Exists(const std::string& path) const = 0;       // a link counts as its target
+  virtual EntryKind KindOf(const std::string& path) const = 0;  // never follows a link
   virtual uint64_t FileSize(const std::string& path) const = 0;
   // Names (not paths) in a directory, sorted, without "." and ".."; empty where it is missing.
   virtual std::vector<std::string> List(const std::string& path) const = 0;
-  // Exactly `size` bytes at `offset`; throws E-IO on a short read.
-  virtual void PRead(const std::string& path, void* data, size_t size, uint64_t offset) const = 0;
+  virtual std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const = 0;
+  // The whole file, opened once and read to its end: one that is replaced meanwhile is read as it
+  // was. nullopt where there is none.
+  virtual std::optional<std::string> ReadIfThere(const std::string& path) const = 0;
 
   // Helpers made of the above.
   std::string ReadAll(const std::string& path) const;
+  void PRead(const std::string& path, void* data, size_t size, uint64_t offset) const;
   // Write `path`.tmp, fsync, rename, fsync the directory: readers see the old or the new text.
-  void WriteAtomically(const std::string& path, const std::string& text);
+  // Several writers of one path give suffixes of their own (".tmp-9f3c"), or one takes away what
+  // the other is about to rename.
+  void WriteAtomically(const std::string& path, const std::string& text,
+                       std::string_view suffix = ".tmp");
+  // Removes a directory with everything in it, or whatever else has that name, or nothing where it
+  // is gone; links are unlinked and never followed. Goes on past what cannot be removed and throws
+  // the first failure at the end.
   void RemoveTree(const std::string& path);
   void MakeDirs(const std::string& path);  // mkdir -p
 };

@@ -14,7 +14,7 @@ namespace {
 using Kind = DiskOperation::Kind;
 
 [[noreturn]] void Fail(const std::string& path, const std::string& doing, int err) {
-  throw EnvironmentError("E-IO", path, "could not " + doing + ": " + ErrnoText(err));
+  throw IoError(err, path, "could not " + doing);
 }
 
 }  // namespace
@@ -43,6 +43,24 @@ class RecordingFileSystem::File : public WritableFile {
 
   RecordingFileSystem& owner_;
   const uint64_t node_;
+  const std::string path_;
+};
+
+// Holds the bytes as they were when it was opened.
+class RecordingFileSystem::OpenFile : public ReadableFile {
+ public:
+  OpenFile(std::string bytes, std::string path) : bytes_(std::move(bytes)), path_(std::move(path)) {}
+
+  void PRead(void* data, size_t size, uint64_t offset) const override {
+    if (offset > bytes_.size() || size > bytes_.size() - offset) {
+      Fail(path_, "read " + std::to_string(size) + " bytes at " + std::to_string(offset), ENODATA);
+    }
+    std::memcpy(data, bytes_.data() + offset, size);
+  }
+  uint64_t size() const override { return bytes_.size(); }
+
+ private:
+  const std::string bytes_;
   const std::string path_;
 };
 
@@ -124,14 +142,24 @@ void RecordingFileSystem::SyncDir(const std::string& path) {
 
 void RecordingFileSystem::MakeDir(const std::string& path) {
   const std::lock_guard lock(mutex_);
+  if (Find(path, "make the directory").node == 0) MakeDirLocked(path);
+}
+
+void RecordingFileSystem::MakeDirLocked(const std::string& path) {
   const Place place = Find(path, "make the directory");
-  if (place.node != 0) return;
   DiskOperation operation{Kind::kMakeDir};
   operation.node = next_node_++;
   operation.dir = place.dir;
   operation.name = place.name;
   operation.path = path;
   Do(std::move(operation));
+}
+
+bool RecordingFileSystem::MakeNewDir(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  if (Find(path, "make the directory").node != 0) return false;
+  MakeDirLocked(path);
+  return true;
 }
 
 void RecordingFileSystem::RemoveFile(const std::string& path) {
@@ -161,13 +189,24 @@ void RecordingFileSystem::RemoveDir(const std::string& path) {
   Do(std::move(operation));
 }
 
-bool RecordingFileSystem::Exists(const std::string& path) const {
-  const std::lock_guard lock(mutex_);
+uint64_t RecordingFileSystem::NodeAt(const std::string& path, const char* doing) const {
   try {
-    return Find(path, "stat").node != 0;
-  } catch (const Error&) {
-    return false;
+    return Find(path, doing).node;
+  } catch (const IoError& error) {
+    if (error.number() == ENOENT) return 0;
+    throw;
   }
+}
+
+bool RecordingFileSystem::Exists(const std::string& path) const {
+  return KindOf(path) != EntryKind::kNone;
+}
+
+EntryKind RecordingFileSystem::KindOf(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const uint64_t node = NodeAt(path, "tell whether it is there");
+  if (node == 0) return EntryKind::kNone;
+  return state_.nodes.at(node).is_dir ? EntryKind::kDirectory : EntryKind::kFile;
 }
 
 uint64_t RecordingFileSystem::FileSize(const std::string& path) const {
@@ -180,24 +219,26 @@ uint64_t RecordingFileSystem::FileSize(const std::string& path) const {
 std::vector<std::string> RecordingFileSystem::List(const std::string& path) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
-  try {
-    const Place place = Find(path, "list");
-    if (place.node != 0)
-      for (const auto& [name, node] : state_.nodes.at(place.node).entries) names.push_back(name);
-  } catch (const Error&) {  // missing: empty, as on a real disk
-  }
+  const uint64_t node = NodeAt(path, "list the directory");
+  if (node == 0) return names;
+  if (!state_.nodes.at(node).is_dir) Fail(path, "list the directory", ENOTDIR);
+  for (const auto& [name, entry] : state_.nodes.at(node).entries) names.push_back(name);
   return names;
 }
 
-void RecordingFileSystem::PRead(const std::string& path, void* data, size_t size,
-                                uint64_t offset) const {
+std::unique_ptr<ReadableFile> RecordingFileSystem::OpenToRead(const std::string& path) const {
   const std::lock_guard lock(mutex_);
   const Place place = Find(path, "open");
   if (place.node == 0) Fail(path, "open", ENOENT);
-  const std::string& bytes = state_.nodes.at(place.node).data;
-  if (offset > bytes.size() || size > bytes.size() - offset)
-    Fail(path, "read " + std::to_string(size) + " bytes at " + std::to_string(offset), ENODATA);
-  std::memcpy(data, bytes.data() + offset, size);
+  return std::make_unique<OpenFile>(state_.nodes.at(place.node).data, path);
+}
+
+std::optional<std::string> RecordingFileSystem::ReadIfThere(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const uint64_t node = NodeAt(path, "read");
+  if (node == 0) return std::nullopt;
+  if (state_.nodes.at(node).is_dir) Fail(path, "read", EISDIR);
+  return state_.nodes.at(node).data;
 }
 
 DiskState RecordingFileSystem::state() const {

@@ -81,12 +81,15 @@ class RecordingFileSystem : public FileSystem {
   void Rename(const std::string& from, const std::string& to) override;
   void SyncDir(const std::string& path) override;
   void MakeDir(const std::string& path) override;
+  bool MakeNewDir(const std::string& path) override;
   void RemoveFile(const std::string& path) override;
   void RemoveDir(const std::string& path) override;
   bool Exists(const std::string& path) const override;
+  EntryKind KindOf(const std::string& path) const override;
   uint64_t FileSize(const std::string& path) const override;
   std::vector<std::string> List(const std::string& path) const override;
-  void PRead(const std::string& path, void* data, size_t size, uint64_t offset) const override;
+  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override;
+  std::optional<std::string> ReadIfThere(const std::string& path) const override;
 
   DiskState state() const;                 // as if every operation had reached the disk
   std::vector<DiskOperation> log() const;  // since the start, or ClearLog
@@ -94,12 +97,17 @@ class RecordingFileSystem : public FileSystem {
 
  private:
   class File;
+  class OpenFile;
   struct Place {
     uint64_t dir = 0;
     std::string name;
     uint64_t node = 0;  // 0: no such entry
   };
+  // Node 0 where the folder has no such entry; throws where there is no such folder.
   Place Find(const std::string& path, const char* doing) const;
+  // As Find, and 0 too where a folder on the way is missing.
+  uint64_t NodeAt(const std::string& path, const char* doing) const;
+  void MakeDirLocked(const std::string& path);
   void Do(DiskOperation operation);
 
   mutable std::mutex mutex_;
@@ -110,21 +118,31 @@ class RecordingFileSystem : public FileSystem {
 
 // Passes everything on to `inner` and fails changing operation number `fail_at` (1-based: open,
 // write, sync, close, rename, directory sync, make, remove) with "No space left on device"; a
-// failing write leaves its first half. With `for_good`, everything after it fails as well.
+// failing write leaves its first half. With `for_good`, everything after it fails as well. Questions
+// and reads fail where FailQuestions says so.
 class FaultyFileSystem : public FileSystem {
  public:
   FaultyFileSystem(FileSystem& inner, uint64_t fail_at, bool for_good);
+  // Changes nothing by itself.
+  explicit FaultyFileSystem(FileSystem& inner) : FaultyFileSystem(inner, UINT64_MAX, false) {}
+
+  // The next `times` questions about (Exists, KindOf, FileSize, List) and reads of paths that hold
+  // `part` fail with errno value `number`; a file that is open already is read on.
+  void FailQuestions(std::string part, int number, uint64_t times);
 
   std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override;
   void Rename(const std::string& from, const std::string& to) override;
   void SyncDir(const std::string& path) override;
   void MakeDir(const std::string& path) override;
+  bool MakeNewDir(const std::string& path) override;
   void RemoveFile(const std::string& path) override;
   void RemoveDir(const std::string& path) override;
   bool Exists(const std::string& path) const override;
+  EntryKind KindOf(const std::string& path) const override;
   uint64_t FileSize(const std::string& path) const override;
   std::vector<std::string> List(const std::string& path) const override;
-  void PRead(const std::string& path, void* data, size_t size, uint64_t offset) const override;
+  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override;
+  std::optional<std::string> ReadIfThere(const std::string& path) const override;
 
   bool failed() const { return operations_.load() >= fail_at_; }  // whether fail_at was reached
 
@@ -132,11 +150,16 @@ class FaultyFileSystem : public FileSystem {
   class File;
   bool Fails();  // counts one operation
   void MayFail(const std::string& path, const char* doing);
+  void Ask(const std::string& path) const;
 
   FileSystem& inner_;
   const uint64_t fail_at_;
   const bool for_good_;
   std::atomic<uint64_t> operations_{0};
+  mutable std::mutex mutex_;
+  std::string part_;                    // guarded by mutex_
+  int number_ = 0;                      // guarded by mutex_
+  mutable uint64_t questions_left_ = 0;  // guarded by mutex_
 };
 
 }  // namespace contrail

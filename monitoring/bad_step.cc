@@ -24,9 +24,7 @@ void AppendBadStep(const RunDir& run, int attempt, const BadStep& step, FileSyst
 
 std::vector<BadStep> ReadBadSteps(const RunDir& run, int attempt, const FileSystem& fs) {
   std::vector<BadStep> steps;
-  const std::string path = run.BadSteps(attempt);
-  if (!fs.Exists(path)) return steps;
-  for (const std::string& line : Split(fs.ReadAll(path), '\n')) {
+  for (const std::string& line : Split(fs.ReadIfThere(run.BadSteps(attempt)).value_or(""), '\n')) {
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
     if (!object.is_object()) continue;
     BadStep step;

@@ -68,8 +68,7 @@ void AppendIncident(const RunDir& run, const Incident& incident, FileSystem& fs)
 
 std::vector<Incident> ReadIncidents(const RunDir& run, const FileSystem& fs) {
   std::vector<Incident> incidents;
-  if (!fs.Exists(run.Incidents())) return incidents;
-  for (const std::string& line : Split(fs.ReadAll(run.Incidents()), '\n')) {
+  for (const std::string& line : Split(fs.ReadIfThere(run.Incidents()).value_or(""), '\n')) {
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
     if (object.is_object()) incidents.push_back(FromJson(object));
   }

@@ -7,7 +7,6 @@
 #include <string>
 #include <type_traits>
 
-#include "common/error.h"
 #include "common/file_system.h"
 
 namespace contrail::monitor {
@@ -35,16 +34,13 @@ inline std::string DumpLine(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-// nullopt where the file is missing, unreadable or not an object (it may be half copied).
+// nullopt where the file is missing or holds no object (it may be half copied). Throws E-IO where
+// it cannot be read: that says nothing about what is in it.
 inline std::optional<nlohmann::json> ReadJsonObject(const FileSystem& fs, const std::string& path) {
-  if (!fs.Exists(path)) return std::nullopt;
-  try {
-    nlohmann::json value = nlohmann::json::parse(fs.ReadAll(path), nullptr, false);
-    if (value.is_object()) return value;
-  } catch (const Error&) {
-    // Replaced or removed between the two calls.
-  }
-  return std::nullopt;
+  const std::optional<std::string> text = fs.ReadIfThere(path);
+  if (!text) return std::nullopt;
+  nlohmann::json value = nlohmann::json::parse(*text, nullptr, false);
+  return value.is_object() ? std::optional(std::move(value)) : std::nullopt;
 }
 
 }  // namespace contrail::monitor

@@ -1,5 +1,6 @@
 #include "monitoring/run_files.h"
 
+#include "common/error.h"
 #include "monitoring/json_fields.h"
 
 namespace contrail::monitor {
@@ -12,15 +13,20 @@ void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs) {
 }
 
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
-  const auto object = ReadJsonObject(fs, run.Lease());
-  if (!object) return std::nullopt;
+  const std::optional<std::string> text = fs.ReadIfThere(run.Lease());
+  if (!text) return std::nullopt;
+  const nlohmann::json object = nlohmann::json::parse(*text, nullptr, false);
+  if (!object.is_object()) {
+    throw EnvironmentError("E-LEASE", run.Lease(), "is damaged: who has the run cannot be told",
+                           "make sure that no launcher is at work on it, then remove the file");
+  }
   Lease lease;
-  lease.attempt = Field(*object, "attempt", 0);
-  lease.pid = Field(*object, "pid", 0);
-  lease.host = Field<std::string>(*object, "host", "");
-  lease.time = Field(*object, "time", 0.0);
-  lease.state = Field<std::string>(*object, "state", "");
-  lease.job = Field<std::string>(*object, "job", "");
+  lease.attempt = Field(object, "attempt", 0);
+  lease.pid = Field(object, "pid", 0);
+  lease.host = Field<std::string>(object, "host", "");
+  lease.time = Field(object, "time", 0.0);
+  lease.state = Field<std::string>(object, "state", "");
+  lease.job = Field<std::string>(object, "job", "");
   return lease;
 }
 

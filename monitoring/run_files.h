@@ -40,6 +40,8 @@ struct Summary {
 };
 
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs = PosixFileSystem());
+// The whole lease, or nullopt where there is none. Throws E-IO where it cannot be read and E-LEASE
+// where its text is no lease: neither means that the run is free.
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs = PosixFileSystem());
 
 void WriteSummary(const RunDir& run, const Summary& summary, FileSystem& fs = PosixFileSystem());

@@ -18,6 +18,17 @@
 namespace contrail::monitor {
 namespace {
 
+// A file that cannot be read for a moment must not take the rest of the screen along: whoever only
+// looks, shows what there is. (Those who decide by these files let the error through.)
+template <typename Read>
+auto OrNothing(const Read& read) -> decltype(read()) {
+  try {
+    return read();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 constexpr size_t kRateWindow = 200;    // steps behind a rate or an ETA
 constexpr size_t kCurveBuckets = 512;  // enough for two dots a column on the widest terminal
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -177,7 +188,7 @@ void FillCheckpoints(const RunDir& run, const RunStore& store, const FileSystem&
   for (const CheckpointRecord& record : store.checkpoints()) {
     lines[record.step] = {record.step, false, true, record};
   }
-  for (const uint64_t step : CommittedSteps(run, fs)) {
+  for (const uint64_t step : OrNothing([&] { return CommittedSteps(run, fs); })) {
     lines[step].step = step;
     lines[step].on_disk = true;
   }
@@ -293,10 +304,10 @@ RunStatus ReadStatus(const RunDir& run, const RunStore& store, const FileSystem&
     // Shown without it: a config of another version must not hide the run.
   }
   const double now = clock.Now();
-  const std::optional<Lease> lease = ReadLease(run, fs);
-  status.summary = ReadSummary(run, fs);
-  status.incidents = ReadIncidents(run, fs);
-  status.evals = ReadEvals(run, fs);
+  const std::optional<Lease> lease = OrNothing([&] { return ReadLease(run, fs); });
+  status.summary = OrNothing([&] { return ReadSummary(run, fs); });
+  status.incidents = OrNothing([&] { return ReadIncidents(run, fs); });
+  status.evals = OrNothing([&] { return ReadEvals(run, fs); });
   status.files = store.files();
   status.dropped = store.dropped();
   status.superseded = store.superseded().size();

@@ -105,6 +105,65 @@ TEST_F(PosixTest, AtomicWritesReplaceAndLeaveNothingElse) {
   EXPECT_THAT(files_.List(Path("")), ElementsAre("a"));
 }
 
+TEST_F(PosixTest, QuestionsHaveThreeAnswers) {
+  files_.WriteAtomically(Path("a"), "abc");
+  EXPECT_TRUE(files_.Exists(Path("a")));
+  EXPECT_FALSE(files_.Exists(Path("none")));
+  EXPECT_FALSE(files_.ReadIfThere(Path("none")));
+  EXPECT_TRUE(files_.List(Path("none")).empty());
+  EXPECT_EQ(files_.KindOf(Path("none")), EntryKind::kNone);
+  // A file where a folder should be is no "no": the kernel says ENOTDIR, not ENOENT.
+  EXPECT_THAT(IoError([&] { files_.Exists(Path("a/b")); }), HasSubstr("Not a directory"));
+  EXPECT_THAT(IoError([&] { files_.List(Path("a")); }), HasSubstr("Not a directory"));
+  EXPECT_THAT(IoError([&] { files_.ReadIfThere(Path("a/b")); }), HasSubstr("Not a directory"));
+  EXPECT_THAT(IoError([&] { files_.KindOf(Path("a/b")); }), HasSubstr("Not a directory"));
+}
+
+TEST_F(PosixTest, OutOfDescriptorsIsNotAnEmptyFolder) {
+  files_.WriteAtomically(Path("a"), "abc");
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const rlimit none{0, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string listed = IoError([&] { files_.List(Path("")); });
+  const std::string read = IoError([&] { files_.ReadIfThere(Path("a")); });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_THAT(listed, HasSubstr("Too many open files"));
+  EXPECT_THAT(read, HasSubstr("Too many open files"));
+}
+
+TEST_F(PosixTest, AFileThatIsReplacedIsReadWhole) {
+  files_.WriteAtomically(Path("a"), "short");
+  const auto open = files_.OpenToRead(Path("a"));
+  files_.WriteAtomically(Path("a"), std::string(10'000, 'x'));
+  char old[5];
+  open->PRead(old, 5, 0);
+  EXPECT_EQ(std::string(old, 5), "short");
+  EXPECT_EQ(open->size(), 5u);
+  EXPECT_EQ(files_.ReadAll(Path("a")).size(), 10'000u);
+  EXPECT_FALSE(files_.ReadAll("/proc/self/stat").empty());  // whose size is said to be 0
+}
+
+TEST_F(PosixTest, OneOfManyMakesANewFolder) {
+  EXPECT_TRUE(files_.MakeNewDir(Path("claim")));
+  EXPECT_FALSE(files_.MakeNewDir(Path("claim")));
+}
+
+TEST_F(PosixTest, LinksAreUnlinkedAndNeverFollowed) {
+  files_.MakeDirs(Path("archive/step"));
+  files_.WriteAtomically(Path("archive/step/f"), "precious");
+  files_.MakeDirs(Path("x/y"));
+  std::filesystem::create_symlink(Path("archive/step"), Path("x/y/link"));
+  EXPECT_EQ(files_.KindOf(Path("x/y/link")), EntryKind::kLink);
+  files_.RemoveTree(Path("x"));
+  EXPECT_FALSE(files_.Exists(Path("x")));
+  EXPECT_EQ(files_.ReadAll(Path("archive/step/f")), "precious");
+  std::filesystem::create_symlink(Path("archive"), Path("top"));
+  files_.RemoveTree(Path("top"));
+  EXPECT_EQ(files_.KindOf(Path("top")), EntryKind::kNone);
+  EXPECT_EQ(files_.ReadAll(Path("archive/step/f")), "precious");
+}
+
 TEST_F(PosixTest, Trees) {
   files_.MakeDirs(Path("x/y/z"));
   files_.MakeDirs(Path("x/y/z"));

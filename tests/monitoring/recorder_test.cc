@@ -44,11 +44,16 @@ class Faulty : public FileSystem {
   void MakeDir(const std::string& path) override { real_.MakeDir(path); }
   void RemoveFile(const std::string& path) override { real_.RemoveFile(path); }
   void RemoveDir(const std::string& path) override { real_.RemoveDir(path); }
+  bool MakeNewDir(const std::string& path) override { return real_.MakeNewDir(path); }
   bool Exists(const std::string& path) const override { return real_.Exists(path); }
+  EntryKind KindOf(const std::string& path) const override { return real_.KindOf(path); }
   uint64_t FileSize(const std::string& path) const override { return real_.FileSize(path); }
   std::vector<std::string> List(const std::string& path) const override { return real_.List(path); }
-  void PRead(const std::string& path, void* data, size_t size, uint64_t at) const override {
-    real_.PRead(path, data, size, at);
+  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override {
+    return real_.OpenToRead(path);
+  }
+  std::optional<std::string> ReadIfThere(const std::string& path) const override {
+    return real_.ReadIfThere(path);
   }
 
  private:
