@@ -25,6 +25,8 @@ const char* CauseName(Cause cause) {
       return "bad_steps";
     case Cause::kReplica:
       return "replica";
+    case Cause::kRankTerminated:
+      return "rank_terminated";
   }
   return "error";
 }

@@ -18,9 +18,10 @@ enum class Cause {
   kNodeLost,
   kBadSteps,  // several in a row whose loss or gradient was not finite
   kReplica,   // a rank held other weights than the rest: silent corruption
+  kRankTerminated,  // asked to stop by somebody who did not ask the launcher: it saved, and is lost
 };
 // As in incidents.jsonl: "rank_died", "rank_hung", "start_failed", "error", "node_lost",
-// "bad_steps", "replica".
+// "bad_steps", "replica", "rank_terminated".
 const char* CauseName(Cause cause);
 
 // The first cause of an attempt's end.
