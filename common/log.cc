@@ -3,7 +3,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace contrail {
 namespace {
@@ -19,8 +22,17 @@ void WriteLine(std::string_view level, std::string_view line) {
   out += level;
   out += line;
   out += '\n';
-  // A failed write to stderr has nowhere to be reported.
-  [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, out.data(), out.size());
+  WriteStderr(std::move(out));
+}
+
+struct Way {
+  std::mutex mutex;  // guards the pointer
+  std::shared_ptr<const StderrWriter> writer;
+};
+
+Way& WayToStderr() {
+  static Way* const way = new Way;  // threads may log until the process is gone
+  return *way;
 }
 
 }  // namespace
@@ -29,6 +41,23 @@ void SetLogTag(std::string_view tag) { Tag() = tag; }
 void LogInfo(std::string_view line) { WriteLine("", line); }
 void LogWarning(std::string_view line) { WriteLine("warning: ", line); }
 void LogError(std::string_view line) { WriteLine("error: ", line); }
+
+void WriteStderr(std::string text) {
+  std::shared_ptr<const StderrWriter> writer;
+  {
+    const std::lock_guard<std::mutex> lock(WayToStderr().mutex);
+    writer = WayToStderr().writer;
+  }
+  if (writer) return (*writer)(std::move(text));
+  // A failed write to stderr has nowhere to be reported.
+  [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+void SetStderrWriter(StderrWriter writer) {
+  auto next = writer ? std::make_shared<const StderrWriter>(std::move(writer)) : nullptr;
+  const std::lock_guard<std::mutex> lock(WayToStderr().mutex);
+  WayToStderr().writer = std::move(next);
+}
 
 bool StderrWantsColor() {
   const char* term = std::getenv("TERM");

@@ -187,6 +187,8 @@ std::vector<CommandSpec> MakeWorkerTable() {
        .positional = {"[CONFIG.toml]"},
        .options = {{"--run", "DIR", "the run directory; supervised form: it holds config.toml"},
                    {"--attempt", "A", "number of this attempt (set by contrail)"},
+                   {"--owner", "TOKEN", "whose lease must stand (set by contrail)"},
+                   {"--consent", "ID", "agrees once to other shards (set by contrail)"},
                    {"--progress", "PATH", "progress board in shared memory (set by contrail)"},
                    {"--ranks", "N", "MPI ranks that must have started"},
                    {"--threads", "T", "compute threads of this rank"},
@@ -195,7 +197,12 @@ std::vector<CommandSpec> MakeWorkerTable() {
        .examples = {"mpirun -n 8 contrail-worker train CONFIG.toml"},
        .needs_worker = true}};
   for (const CommandSpec& spec : CommandTable()) {
-    if (spec.needs_worker) table.push_back(spec);
+    if (!spec.needs_worker) continue;
+    table.push_back(spec);
+    if (spec.name == "eval zero-shot") {
+      table.back().options.push_back(
+          {"--progress-fd", "FD", "a byte there with every bit of progress (set by contrail)"});
+    }
   }
   return table;
 }

@@ -153,7 +153,11 @@ std::vector<KeySpec> MakeTable() {
       Aside(Key("launcher.threads_per_rank", AT(launcher.threads_per_rank), {.min = 0, .max = 4096},
                 "compute threads a rank; 0 = cores / local ranks")),
       Aside(Key("launcher.max_restarts", AT(launcher.max_restarts), kNotNegative,
-                "restarts before giving up (exit 4)")),
+                "restarts in a row, after ranks that died without a word, that bring no new "
+                "checkpoint, before giving up (exit 4); 0 = never restart")),
+      Aside(Key("launcher.outage_minutes", AT(launcher.outage_minutes), kNotNegative,
+                "how long failing disks, nodes, memory and hangs are tried again without a new "
+                "checkpoint before giving up (exit 4)")),
       Aside(Key("launcher.hang_seconds", AT(launcher.hang_seconds), kPositive,
                 "silence inside a step before a rank counts as hung (at least 5 median steps)")),
       Aside(Key("launcher.start_seconds", AT(launcher.start_seconds), kPositive,

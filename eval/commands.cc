@@ -1,7 +1,11 @@
 #include "eval/commands.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <string>
 #include <thread>
 
 #include "common/error.h"
@@ -30,6 +34,15 @@ void SetThreads(const ParsedArgs& args) {
   at::set_num_threads(static_cast<int>(args.Int("--threads", cores, 1, 4096)));
 }
 
+// Writes a byte to the descriptor with every call; does nothing where there is none.
+std::function<void()> ProgressTo(const std::string& fd) {
+  if (fd.empty()) return [] {};
+  return [number = std::stoi(fd)] {
+    // A pipe that is full says the same.
+    [[maybe_unused]] const ssize_t n = write(number, ".", 1);
+  };
+}
+
 // RUN/eval/zero_shot_step_00001200.json where the step belongs to a run directory.
 void KeepInRun(const ZeroShotResult& result) {
   const std::filesystem::path step = std::filesystem::weakly_canonical(result.checkpoint);
@@ -51,7 +64,8 @@ int ZeroShotCommand(const ParsedArgs& args) {
   const std::string checkpoint = Required(args, "--checkpoint");
   const std::string dataset = Required(args, "--dataset");
   SetThreads(args);
-  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize);
+  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize,
+                                     ProgressTo(args.Value("--progress-fd")));
   const ZeroShotResult result = EvaluateZeroShot(*encoder, dataset);
   KeepInRun(result);
   std::fputs((args.Has("--json") ? ToJson(result) : ToText(result)).c_str(), stdout);

@@ -1,6 +1,7 @@
 #include "eval/encoder.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "configs/load.h"
 #include "eval/weights.h"
@@ -14,8 +15,12 @@ std::string TokenizerOf(const ckpt::RunState& state) {
 }
 
 std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& checkpoint,
-                                       int64_t batch_size) {
-  if (std::filesystem::is_regular_file(checkpoint)) return OpenFile(fs, checkpoint, batch_size);
+                                       int64_t batch_size, std::function<void()> on_progress) {
+  if (std::filesystem::is_regular_file(checkpoint)) {
+    auto encoder = OpenFile(fs, checkpoint, batch_size, on_progress);
+    encoder->on_progress_ = std::move(on_progress);
+    return encoder;
+  }
   const auto step = ckpt::StepReader::Open(fs, checkpoint);
   model::ModelSpec spec = model::FindModel(step->state().model);
   spec.activation = step->state().activation;
@@ -23,22 +28,25 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
   spec.loss = LossOf(step->layout());
   const auto model = model::ClipModel::Create(spec);
   CheckModel(*step, spec, LayoutOf(model->params()));
-  auto encoder = std::make_unique<Encoder>(spec, ReadWeights(*step),
+  auto encoder = std::make_unique<Encoder>(spec, ReadWeights(*step, on_progress),
                                            data::Tokenizer::Load(TokenizerOf(step->state())),
                                            batch_size, ReadBuffers(*step, model->buffers()));
   encoder->state_ = step->state();
   encoder->directory_ = step->dir();
+  encoder->on_progress_ = std::move(on_progress);
   return encoder;
 }
 
 std::unique_ptr<Encoder> Encoder::OpenFile(const FileSystem& fs, const std::string& path,
-                                           int64_t batch_size) {
+                                           int64_t batch_size,
+                                           const std::function<void()>& on_progress) {
   const auto file = model::files::FileWeights::Open(fs, path, {});
   const auto model = model::ClipModel::Create(file->spec());
   const ckpt::Layout layout = LayoutOf(model->params());
   at::Tensor weights = at::empty({static_cast<int64_t>(layout.num_elements)}, at::kFloat);
   for (size_t i = 0; i < layout.tensors.size(); ++i) {
     file->ReadParam(i, weights.mutable_data_ptr<float>() + layout.tensors[i].begin);
+    on_progress();
   }
   std::vector<at::Tensor> buffers;
   for (size_t i = 0; i < model->buffers().size(); ++i) {
@@ -71,6 +79,7 @@ at::Tensor Encoder::EncodeImages(const data::Batch& batch) {
       at::from_blob(const_cast<uint8_t*>(batch.images.data()),
                     {batch.num_samples, 3, batch.resolution, batch.resolution}, at::kByte);
   model_->ForwardImages(images, features, model::Keep::kNo);
+  on_progress_();
   return features;
 }
 
@@ -90,6 +99,7 @@ at::Tensor Encoder::EncodeTexts(const std::vector<std::string>& texts) {
         at::from_blob(ids.data(), {static_cast<int64_t>(ids.size())}, at::kInt),
         at::from_blob(offsets.data(), {static_cast<int64_t>(offsets.size())}, at::kInt)};
     model_->ForwardTexts(batch, features.narrow(0, first, count), model::Keep::kNo);
+    on_progress_();
   }
   return features;
 }

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,8 +23,10 @@ class Encoder {
   // `checkpoint`: a committed step, a run directory (its newest step), or a file of weights. Throws
   // as ckpt::StepReader::Open or model::files::FileWeights::Open, and E-MODEL-NAME, E-CKPT-MODEL,
   // E-MODEL-STATISTICS.
-  static std::unique_ptr<Encoder> Open(const FileSystem& fs, const std::string& checkpoint,
-                                       int64_t batch_size);
+  // `on_progress` is called with every piece of weights read and every batch encoded.
+  static std::unique_ptr<Encoder> Open(
+      const FileSystem& fs, const std::string& checkpoint, int64_t batch_size,
+      std::function<void()> on_progress = [] {});
   // From weights in memory, fp32 [number of parameters], in the model's order. `buffers`: its
   // running statistics, in the order of ClipModel::buffers().
   Encoder(const model::ModelSpec& spec, at::Tensor weights,
@@ -43,7 +46,8 @@ class Encoder {
 
  private:
   static std::unique_ptr<Encoder> OpenFile(const FileSystem& fs, const std::string& path,
-                                           int64_t batch_size);
+                                           int64_t batch_size,
+                                           const std::function<void()>& on_progress);
 
   std::unique_ptr<model::ClipModel> model_;
   at::Tensor weights_;
@@ -51,6 +55,7 @@ class Encoder {
   int64_t batch_size_;
   ckpt::RunState state_;
   std::string directory_;
+  std::function<void()> on_progress_ = [] {};
 };
 
 }  // namespace contrail::eval

@@ -1,5 +1,7 @@
 #include "eval/weights.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "model/positions.h"
 #include "model/registry.h"
@@ -116,10 +118,15 @@ void ReadResampled(const ckpt::StepReader& step, const ckpt::Layout& layout, ckp
   }
 }
 
-at::Tensor ReadWeights(const ckpt::StepReader& step) {
+at::Tensor ReadWeights(const ckpt::StepReader& step, const std::function<void()>& on_progress) {
+  constexpr uint64_t kPiece = 16 << 20;  // elements: seconds at most, even on a slow disk
   const uint64_t size = step.layout().num_elements;
   at::Tensor flat = at::empty({static_cast<int64_t>(size)}, at::kFloat);
-  step.Read(0, {0, size}, flat.mutable_data_ptr<float>());
+  for (uint64_t begin = 0; begin < size; begin += kPiece) {
+    const uint64_t end = std::min(size, begin + kPiece);
+    step.Read(0, {begin, end}, flat.mutable_data_ptr<float>() + begin);
+    on_progress();
+  }
   return flat;
 }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,8 @@ void CheckModelUpToResolution(const ckpt::StepReader& step, const model::ModelSp
 void ReadResampled(const ckpt::StepReader& step, const ckpt::Layout& layout, ckpt::Range range,
                    float* out);
 
-// All weights of the step, fp32 [layout.num_elements].
-at::Tensor ReadWeights(const ckpt::StepReader& step);
+// All weights of the step, fp32 [layout.num_elements]. `on_progress` is called with every piece.
+at::Tensor ReadWeights(const ckpt::StepReader& step, const std::function<void()>& on_progress);
 
 // The step's running statistics, fp32, in the order of `specs`; {} for a model without. Throws
 // UserError E-MODEL-STATISTICS where the step lacks one, or has it in another shape.

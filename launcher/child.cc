@@ -8,6 +8,7 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "common/error.h"
 #include "common/strings.h"
@@ -22,8 +23,18 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return out;
 }
 
+struct Pipe {
+  std::array<int, 2> ends = {-1, -1};
+  bool Open() { return pipe2(ends.data(), O_CLOEXEC) == 0; }
+  ~Pipe() {
+    for (const int end : ends) {
+      if (end >= 0) close(end);
+    }
+  }
+};
+
 // Between fork and exec: only calls that are safe there.
-[[noreturn]] void Become(char** argv, char** envp, int output, pid_t parent,
+[[noreturn]] void Become(char** argv, char** envp, int output, int progress, pid_t parent,
                          const Child::Options& options) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -32,6 +43,15 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   dup2(null, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
   if (!options.keep_stderr) dup2(output, STDERR_FILENO);
+  if (progress >= 0) {
+    // A worker that is not read from must not wait: the pipe is full, and that is all it tells.
+    fcntl(progress, F_SETFL, O_NONBLOCK);
+    if (progress == options.progress_fd) {
+      fcntl(progress, F_SETFD, 0);
+    } else {
+      dup2(progress, options.progress_fd);
+    }
+  }
   const int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (oom >= 0) {
     [[maybe_unused]] const ssize_t n = write(oom, "500", 3);
@@ -49,8 +69,8 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }  // namespace
 
 Child::Child(const Options& options) {
-  std::array<int, 2> pipe_ends{};
-  if (pipe2(pipe_ends.data(), O_CLOEXEC) != 0) {
+  Pipe output, progress;
+  if (!output.Open() || (options.progress_fd >= 0 && !progress.Open())) {
     throw EnvironmentError("E-SPAWN", options.argv[0], ErrnoText(errno));
   }
   std::vector<std::string> argv = options.argv;
@@ -61,16 +81,15 @@ Child::Child(const Options& options) {
   const pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
-    Become(argv_pointers.data(), environment_pointers.data(), pipe_ends[1], parent, options);
+    Become(argv_pointers.data(), environment_pointers.data(), output.ends[1], progress.ends[1],
+           parent, options);
   }
-  const int error = errno;
-  close(pipe_ends[1]);
-  output_ = pipe_ends[0];
   if (pid_ < 0) {
-    close(output_);
-    throw EnvironmentError("E-SPAWN", options.argv[0], ErrnoText(error),
+    throw EnvironmentError("E-SPAWN", options.argv[0], ErrnoText(errno),
                            "check the limit on processes (ulimit -u) and free memory");
   }
+  output_ = std::exchange(output.ends[0], -1);
+  progress_ = std::exchange(progress.ends[0], -1);
   pidfd_ = PidFd(pid_);
 }
 
@@ -81,6 +100,7 @@ Child::~Child() {
     }
   }
   close(output_);
+  if (progress_ >= 0) close(progress_);
 }
 
 void Child::Kill(int signal) const {

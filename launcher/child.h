@@ -18,6 +18,7 @@ class Child {
     std::vector<std::string> environment;  // "NAME=value", added to ours for the child alone
     bool keep_stderr = false;              // stderr stays ours; output() is stdout alone
     bool block_sigterm = false;            // the child starts with SIGTERM blocked
+    int progress_fd = -1;  // the descriptor (3 or more) under which it finds a pipe to progress()
   };
   // Its stdin is /dev/null, stdout and stderr are the pipe output(). It is killed when the calling
   // thread ends, and is a likelier victim of the out-of-memory killer than we are. Throws
@@ -28,7 +29,8 @@ class Child {
   Child& operator=(const Child&) = delete;
 
   pid_t pid() const { return pid_; }
-  int output() const { return output_; }  // read end; the caller never closes it
+  int output() const { return output_; }      // read end; the caller never closes it
+  int progress() const { return progress_; }  // read end, -1 where none was asked for
   const PidFd& pidfd() const { return pidfd_; }
   void Kill(int signal) const;
   // Reaps without waiting: the wait(2) status once it has exited.
@@ -37,6 +39,7 @@ class Child {
  private:
   pid_t pid_ = -1;
   int output_ = -1;
+  int progress_ = -1;
   PidFd pidfd_;
   std::optional<int> status_;
 };

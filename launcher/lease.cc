@@ -1,21 +1,29 @@
 #include "launcher/lease.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <climits>
+#include <condition_variable>
 #include <csignal>
+#include <mutex>
+#include <thread>
 #include <utility>
 
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "common/strings.h"
+#include "common/token.h"
 
 namespace contrail::launcher {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+constexpr double kReleaseWait = 2;  // seconds
+
+}  // namespace
 
 std::string HostName() {
   std::array<char, HOST_NAME_MAX + 1> name{};
@@ -23,98 +31,114 @@ std::string HostName() {
   return name.data();
 }
 
-std::string LeaseHolder(const monitor::Lease& lease, const std::string& host, double now) {
-  if (lease.state == "released" || lease.host == host) return "";
-  const double age = now - lease.time;
-  if (age > kLeaseSeconds) return "";
-  return "a launcher on " + lease.host + " (pid " + std::to_string(lease.pid) + ") was alive " +
-         HumanSeconds(age < 0 ? 0 : age) + " ago";
+const std::string& OwnerToken() {
+  static const std::string token = RandomToken();
+  return token;
 }
 
-RunLock::RunLock(const monitor::RunDir& run) {
-  fd_ = open(run.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd_ < 0) throw EnvironmentError("E-IO", run.root, "open: " + ErrnoText(errno));
-  const auto lease = monitor::ReadLease(run);
-  // File systems without locks say so with other errors: there the lease alone has to do.
-  const bool locked = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  std::string holder = lease ? LeaseHolder(*lease, HostName(), SystemClock().Now()) : "";
-  if (locked) {
-    holder = "a launcher on this host" +
-             (lease ? " (pid " + std::to_string(lease->pid) + ")" : std::string()) + " is at work";
-  }
-  if (holder.empty()) return;
-  close(fd_);
-  fd_ = -1;
-  throw UserError("E-RUN-BUSY", run.root, holder,
-                  "wait for it to end, or stop it (Ctrl-C or SIGTERM saves a checkpoint first)");
+monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& allocation) {
+  return {.owner = OwnerToken(),
+          .attempt = attempt,
+          .pid = getpid(),
+          .host = HostName(),
+          .time = SystemClock().Now(),
+          .renewals = 0,
+          .state = "running",
+          .job = allocation ? allocation->job_id : ""};
 }
 
-RunLock::~RunLock() {
-  if (fd_ >= 0) close(fd_);
-}
+struct LeaseKeeper::State {
+  State(FileSystem& file_system, monitor::RunDir directory, monitor::Lease first)
+      : fs(file_system), run(std::move(directory)), lease(std::move(first)) {}
 
-RunLock& RunLock::operator=(RunLock&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
+  FileSystem& fs;
+  const monitor::RunDir run;
+  bool warned = false;  // of the thread alone
 
-LeaseKeeper::LeaseKeeper(const monitor::RunDir& run, monitor::Lease lease)
-    : run_(run), lease_(std::move(lease)) {
-  lease_.time = SystemClock().Now();
-  monitor::WriteLease(run_, lease_);
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  monitor::Lease lease;
+  uint64_t asked = 0;  // calls of Set, and the end
+  uint64_t tried = 0;  // of those, done
+  bool ending = false;
+  bool lost = false;
+};
+
+LeaseKeeper::LeaseKeeper(FileSystem& fs, const monitor::RunDir& run, monitor::Lease lease)
+    : state_(std::make_shared<State>(fs, run, std::move(lease))) {
+  // Signals belong to the thread that watches.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { Run(); });
+  std::thread([state = state_] { Run(state); }).detach();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 LeaseKeeper::~LeaseKeeper() {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ending_ = true;
-    lease_.state = "released";
+    const std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->ending = true;
+    state_->lease.state = "released";
+    ++state_->asked;
   }
-  wake_.notify_one();
-  thread_.join();
+  state_->changed.notify_all();
+  Settle(kReleaseWait);
 }
 
 void LeaseKeeper::Set(int attempt, const std::string& state) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    lease_.attempt = attempt;
-    lease_.state = state;
+    const std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->lease.attempt = attempt;
+    state_->lease.state = state;
+    ++state_->asked;
   }
-  Renew();
+  state_->changed.notify_all();
 }
 
-void LeaseKeeper::Run() {
-  for (bool ending = false; !ending;) {
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait_for(lock, std::chrono::duration<double>(kLeaseRenewal),
-                     [this] { return ending_; });
-      ending = ending_;
-    }
-    Renew();
+bool LeaseKeeper::Settle(double seconds) const {
+  std::unique_lock<std::mutex> lock(state_->mutex);
+  return state_->changed.wait_for(lock, Seconds(seconds),
+                                  [this] { return state_->tried == state_->asked; });
+}
+
+bool LeaseKeeper::lost() const {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  return state_->lost;
+}
+
+void LeaseKeeper::Run(const std::shared_ptr<State>& shared) {
+  State& state = *shared;
+  std::unique_lock<std::mutex> lock(state.mutex);
+  while (!state.ending || state.tried != state.asked) {
+    state.changed.wait_for(lock, Seconds(kLeaseRenewal),
+                           [&state] { return state.tried != state.asked; });
+    const uint64_t asked = state.asked;
+    ++state.lease.renewals;
+    state.lease.time = SystemClock().Now();
+    const monitor::Lease lease = state.lease;
+    const bool lost = state.lost;
+    lock.unlock();
+    if (!lost) Renew(state, lease);
+    lock.lock();
+    state.tried = asked;
+    state.changed.notify_all();
   }
 }
 
-void LeaseKeeper::Renew() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (lost_) return;
+void LeaseKeeper::Renew(State& state, const monitor::Lease& lease) {
+  const auto theirs = [&] {
+    const auto found = monitor::ReadLease(state.run, state.fs);
+    if (!found || found->owner == lease.owner) return false;
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    return state.lost = true;
+  };
   try {
-    const auto found = monitor::ReadLease(run_);
-    if (found && found->attempt > lease_.attempt &&
-        (found->host != lease_.host || found->pid != lease_.pid)) {
-      lost_ = true;
-      return;
-    }
-    lease_.time = SystemClock().Now();
-    monitor::WriteLease(run_, lease_);
-    warned_ = false;
-  } catch (const Error& error) {
-    if (!std::exchange(warned_, true)) {
+    if (theirs()) return;
+    monitor::WriteLease(state.run, lease, state.fs);
+    theirs();  // of two that write at the same time the last one has it
+    state.warned = false;
+  } catch (const std::exception& error) {
+    if (!std::exchange(state.warned, true)) {
       LogWarning(std::string("the lease could not be renewed: ") + error.what());
     }
   }

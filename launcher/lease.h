@@ -1,63 +1,49 @@
 #pragma once
-// One launcher a run: a lock that dies with its holder on this host, and a lease in the run
-// directory for launchers of other hosts.
+// The lease: which launcher has the run, renewed for as long as it lives.
 
-#include <atomic>
-#include <condition_variable>
-#include <mutex>
+#include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 
+#include "common/file_system.h"
 #include "monitoring/run_files.h"
+#include "slurm/env.h"
 
 namespace contrail::launcher {
 
-// A lease of another host that was renewed this recently is alive.
-inline constexpr double kLeaseSeconds = 30;
-inline constexpr double kLeaseRenewal = 5;
-
-// Why a launcher on `host` at `now` must keep off, or an empty text. Leases of this very host are
-// judged by the lock, not here.
-std::string LeaseHolder(const monitor::Lease& lease, const std::string& host, double now);
-
-class RunLock {
- public:
-  RunLock() = default;
-  // Locks the directory. Throws UserError E-RUN-BUSY where another launcher of this host has it,
-  // or one of another host renewed its lease within kLeaseSeconds.
-  explicit RunLock(const monitor::RunDir& run);
-  ~RunLock();
-  RunLock(RunLock&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  RunLock& operator=(RunLock&& other) noexcept;
-
- private:
-  int fd_ = -1;
-};
-
-// Writes the lease at once, renews it every kLeaseRenewal seconds on a thread of its own (a
-// hanging file system must not stop the watching), and releases it at the end.
-class LeaseKeeper {
- public:
-  LeaseKeeper(const monitor::RunDir& run, monitor::Lease lease);
-  ~LeaseKeeper();
-  void Set(int attempt, const std::string& state);
-  // Another launcher with a higher attempt took the run (this host was cut off for a while).
-  bool lost() const { return lost_; }
-
- private:
-  void Run();
-  void Renew();
-
-  const monitor::RunDir run_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  monitor::Lease lease_;
-  bool ending_ = false;
-  bool warned_ = false;
-  std::atomic<bool> lost_ = false;
-  std::thread thread_;
-};
+inline constexpr double kLeaseRenewal = 5;  // seconds
 
 std::string HostName();
+
+// Drawn once by this process; in its lease, its claims and its ranks' command lines.
+const std::string& OwnerToken();
+
+// The lease of this process.
+monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& allocation);
+
+// Renews the lease every kLeaseRenewal seconds and when it is changed, on a thread of its own: no
+// call waits for the file system. Only owners are compared, and for equality. A lease that cannot
+// be read says nothing: it is left alone (one warning) and looked at again.
+class LeaseKeeper {
+ public:
+  // `lease` has been written already (CreateRun, TakeRun). `fs` outlives the process's last thread.
+  LeaseKeeper(FileSystem& fs, const monitor::RunDir& run, monitor::Lease lease);
+  ~LeaseKeeper();  // releases it; a file system that hangs is not waited for beyond two seconds
+  LeaseKeeper(const LeaseKeeper&) = delete;
+  LeaseKeeper& operator=(const LeaseKeeper&) = delete;
+
+  void Set(int attempt, const std::string& state);
+  // Waits until what Set asked for was tried; false where that takes longer than `seconds`.
+  bool Settle(double seconds) const;
+  // Somebody else's lease was found: this launcher was taken for dead. It never writes again.
+  bool lost() const;
+
+ private:
+  struct State;
+  static void Run(const std::shared_ptr<State>& state);
+  static void Renew(State& state, const monitor::Lease& lease);
+
+  const std::shared_ptr<State> state_;  // shared with the thread, which may outlive us
+};
 
 }  // namespace contrail::launcher

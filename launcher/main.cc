@@ -8,6 +8,7 @@
 #include "checkpoint/commands.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/open_files.h"
 #include "configs/cli.h"
 #include "data/commands.h"
 #include "launcher/commands.h"
@@ -33,6 +34,7 @@ int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
 }
 
 int Main(const std::vector<std::string>& words) {
+  RaiseOpenFilesLimit();
   try {
     if (!words.empty() && words[0] == launcher::kNodeAgentWord) launcher::RunNodeAgent(words);
     if (const auto help = launcher::Help(words)) {

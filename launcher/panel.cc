@@ -24,11 +24,6 @@ int Width() {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-void Write(const std::string& text) {
-  // A failed write to stderr has nowhere to be reported.
-  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
-}
-
 }  // namespace
 
 Panel::Panel() : live_(Terminal()) {}
@@ -40,12 +35,12 @@ void Panel::Show(const monitor::RunProgress& progress) {
   if (!live_ || (lines_ > 0 && now - shown_ < kInterval)) return;
   shown_ = now;
   const std::string panel = monitor::FormatPanel(progress, Width(), StderrWantsColor());
-  Write(monitor::RedrawPanel(lines_, panel));
+  WriteStderr(monitor::RedrawPanel(lines_, panel));
   lines_ = monitor::PanelLines(panel);
 }
 
 void Panel::Clear() {
-  if (lines_ > 0) Write(monitor::RedrawPanel(lines_, ""));
+  if (lines_ > 0) WriteStderr(monitor::RedrawPanel(lines_, ""));
   lines_ = 0;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
@@ -45,11 +46,20 @@ std::vector<std::string> StatFields(pid_t pid) {
 
 constexpr size_t kState = 0;      // field 3 of proc(5)
 constexpr size_t kSession = 3;    // field 6
+constexpr size_t kStarted = 19;   // field 22
 constexpr size_t kExitCode = 49;  // field 52
 
 }  // namespace
 
-PidFd::PidFd(pid_t pid) : fd_(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))) {}
+PidFd::PidFd(pid_t pid) {
+  if (pid <= 0) return;
+  fd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd_ >= 0 || errno == ESRCH) return;
+  // That there is no descriptor says nothing about the process.
+  const std::vector<std::string> fields = StatFields(pid);
+  if (fields.size() > kStarted) started_ = fields[kStarted];
+  pid_ = pid;
+}
 
 PidFd::~PidFd() {
   if (fd_ >= 0) close(fd_);
@@ -57,17 +67,35 @@ PidFd::~PidFd() {
 
 PidFd& PidFd::operator=(PidFd&& other) noexcept {
   std::swap(fd_, other.fd_);
+  std::swap(pid_, other.pid_);
+  std::swap(started_, other.started_);
   return *this;
 }
 
 bool PidFd::Exited() const {
-  if (fd_ < 0) return true;
-  pollfd entry = {fd_, POLLIN, 0};
-  return poll(&entry, 1, 0) == 1;
+  if (fd_ >= 0) {
+    pollfd entry = {fd_, POLLIN, 0};
+    return poll(&entry, 1, 0) == 1;
+  }
+  if (pid_ == 0 || (kill(pid_, 0) != 0 && errno == ESRCH)) return true;
+  const std::vector<std::string> fields = StatFields(pid_);
+  if (fields.size() <= kStarted) return false;  // cannot be read, but something has that number
+  const std::string& state = fields[kState];
+  return state == "Z" || state == "X" || (!started_.empty() && fields[kStarted] != started_);
 }
 
 void PidFd::Kill(int signal) const {
-  if (fd_ >= 0) syscall(SYS_pidfd_send_signal, fd_, signal, nullptr, 0);
+  if (fd_ >= 0) {
+    syscall(SYS_pidfd_send_signal, fd_, signal, nullptr, 0);
+  } else if (!Exited()) {
+    kill(pid_, signal);
+  }
+}
+
+bool KernelHasPidFds() {
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  if (fd >= 0) close(fd);
+  return fd >= 0 || errno != ENOSYS;
 }
 
 std::optional<int> PidFd::ExitStatus(pid_t pid) const {

@@ -5,22 +5,24 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace contrail::launcher {
 
-// An owned pidfd: it names one process for ever, whatever happens to its number.
+// One process for ever, whatever happens to its number: an owned pidfd. Where the kernel gives none
+// (before 5.3, or no descriptors left) its number and start time do, without something to wait on.
 class PidFd {
  public:
   PidFd() = default;
-  explicit PidFd(pid_t pid);  // valid() is false where the process is gone already
+  explicit PidFd(pid_t pid);
   ~PidFd();
-  PidFd(PidFd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  PidFd(PidFd&& other) noexcept { *this = std::move(other); }
   PidFd& operator=(PidFd&& other) noexcept;
 
-  bool valid() const { return fd_ >= 0; }
+  bool valid() const { return fd_ >= 0; }  // fd() becomes readable when the process ends
   int fd() const { return fd_; }
-  bool Exited() const;          // true also where !valid()
+  bool Exited() const;          // true where it was gone from the start
   void Kill(int signal) const;  // nothing where it is gone
 
   // wait(2) status after the exit, where the kernel still tells (6.15 keeps it in the pidfd,
@@ -29,7 +31,13 @@ class PidFd {
 
  private:
   int fd_ = -1;
+  // Without a descriptor:
+  pid_t pid_ = 0;  // 0 = gone
+  std::string started_;
 };
+
+// False on kernels before 5.3 (pidfd_open).
+bool KernelHasPidFds();
 
 // "killed by signal 9 (Killed)", "exited with code 1", or "gone" where the status is unknown.
 std::string DescribeExit(std::optional<int> status);

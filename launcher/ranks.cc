@@ -60,11 +60,12 @@ int64_t UsableCores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-int64_t ThreadsPerRank(const Config& config, const std::optional<slurm::Allocation>& allocation) {
+int64_t ThreadsPerRank(const Config& config, const std::optional<slurm::Allocation>& allocation,
+                       int64_t usable) {
   if (config.launcher.threads_per_rank > 0) return config.launcher.threads_per_rank;
   const int64_t nodes = allocation ? std::max<int64_t>(1, std::ssize(allocation->nodes)) : 1;
-  const int64_t cores =
-      allocation && allocation->cpus_on_node > 0 ? allocation->cpus_on_node : UsableCores();
+  const bool told = allocation && allocation->cpus_on_node > 0;
+  const int64_t cores = told ? std::min<int64_t>(usable, allocation->cpus_on_node) : usable;
   const int64_t ranks_here = (config.launcher.ranks + nodes - 1) / nodes;
   return std::max<int64_t>(1, cores / ranks_here);
 }

@@ -17,10 +17,12 @@ int64_t NearestRanks(int64_t asked, int64_t global_batch_size);
 // 1 and the global batch size and divides it; and where the allocation has fewer tasks.
 void SettleRanks(Config& config, const std::optional<slurm::Allocation>& allocation);
 
-// launcher.threads_per_rank, or an equal share of this node's cores, at least 1.
-int64_t ThreadsPerRank(const Config& config, const std::optional<slurm::Allocation>& allocation);
-
-// Cores this process may use.
+// Cores this process may use, as the kernel says.
 int64_t UsableCores();
+
+// launcher.threads_per_rank, or an equal share of this node's cores, at least 1: of `usable` ones,
+// and of no more than the allocation has here (not every site confines a job to its cores).
+int64_t ThreadsPerRank(const Config& config, const std::optional<slurm::Allocation>& allocation,
+                       int64_t usable = UsableCores());
 
 }  // namespace contrail::launcher

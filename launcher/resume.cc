@@ -1,7 +1,9 @@
 #include "launcher/resume.h"
 
 #include <functional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/load.h"
 #include "common/error.h"
@@ -15,22 +17,25 @@
 namespace contrail::launcher {
 namespace {
 
+// Throws UserError E-CKPT-MISSING where the step is not committed.
+void CheckStep(const std::vector<ckpt::StepEntry>& steps, uint64_t step,
+               const monitor::RunDir& run) {
+  std::string there;
+  for (const ckpt::StepEntry& entry : steps) {
+    if (entry.step == step) return;
+    there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
+  }
+  throw UserError("E-CKPT-MISSING", "--from",
+                  "no committed step " + std::to_string(step) + " in " + run.Checkpoints(),
+                  there.empty() ? "it holds none" : "committed: " + there);
+}
+
 // --from STEP goes back: newer steps are set aside, or the next restart would start from them.
 // Returns what brings them back.
 std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step,
                                int attempt) {
   const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
-  std::string there;
-  bool found = false;
-  for (const ckpt::StepEntry& entry : steps) {
-    found = found || entry.step == step;
-    there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
-  }
-  if (!found) {
-    throw UserError("E-CKPT-MISSING", "--from",
-                    "no committed step " + std::to_string(step) + " in " + run.Checkpoints(),
-                    there.empty() ? "it holds none" : "committed: " + there);
-  }
+  CheckStep(steps, step, run);
   const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
   std::vector<std::pair<std::string, std::string>> moved;
   for (const ckpt::StepEntry& entry : steps) {
@@ -43,6 +48,7 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
     LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
     moved.emplace_back(entry.dir, to);
   }
+  // What was committed last is now `step`: where newest.json says so, it is rewritten here.
   return [&fs, run, moved] {
     for (const auto& [from, to] : moved) fs.Rename(to, from);
     if (!moved.empty()) fs.SyncDir(run.Checkpoints());
@@ -53,7 +59,7 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
 
 bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocation>& allocation) {
   if (!allocation || allocation->restart_count < 1) return false;
-  const auto lease = monitor::ReadLease(run);
+  const auto lease = ReadLeasePatiently(PosixFileSystem(), run);
   return lease && lease->job == allocation->job_id;
 }
 
@@ -69,16 +75,21 @@ int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
   job.config = LoadResolved(run.root, args.Values("--set"));
   ApplyRanksOption(args, job.config);
   SettleRanks(job.config, job.allocation);
-  CheckInputs(job.config);
+  // In a requeued job nobody waits for words: files that are not there yet are an outage, and the
+  // ranks find that out with more patience.
+  if (!RequeuedRun(run, job.allocation)) CheckInputs(job.config);
   FindMpirun(job.config);
   WorkerProgram();
-  RunLock lock(run);
-  job.first_attempt = LastAttempt(fs, run) + 1;
-  std::function<void()> bring_back;
+  for (const std::string& set : args.Values("--set")) {
+    if (set.starts_with("data.train=")) job.consent = OwnerToken();
+  }
   if (args.Has("--from")) {
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
-    bring_back = GoBackTo(fs, run, *job.from, job.first_attempt);
+    CheckStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
   }
+  RunClaim claim = TakeRun(fs, run, RunLock(run), OwnLease(0, job.allocation));
+  std::function<void()> bring_back;
+  if (job.from) bring_back = GoBackTo(fs, run, *job.from, claim.attempt);
   const std::string config = fs.ReadAll(run.Config());
   if (args.Has("--ranks") || args.Has("--set"))
     fs.WriteAtomically(run.Config(), ToToml(job.config));
@@ -86,7 +97,7 @@ int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
     if (fs.ReadAll(run.Config()) != config) fs.WriteAtomically(run.Config(), config);
     if (bring_back) bring_back();
   };
-  return Supervise(job, std::move(lock));
+  return Supervise(job, std::move(claim));
 }
 
 int RunResume(const ParsedArgs& args) {

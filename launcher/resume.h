@@ -13,7 +13,8 @@ namespace contrail::launcher {
 // Throws UserError E-RUN-MISSING, E-RUN-BUSY, E-CKPT-MISSING (--from).
 int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args);
 
-// True where the run was last held by this very job and Slurm started the job again.
+// True where the run was last held by this very job and Slurm started the job again. A lease that
+// cannot be read is waited for, then thrown.
 bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocation>& allocation);
 
 }  // namespace contrail::launcher

@@ -2,15 +2,15 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <charconv>
 #include <filesystem>
+#include <memory>
+#include <utility>
 
-#include "common/clock.h"
 #include "common/error.h"
 #include "common/strings.h"
 #include "configs/load.h"
 #include "launcher/child.h"
+#include "launcher/claim.h"
 
 namespace contrail::launcher {
 
@@ -68,17 +68,19 @@ Error RunExists(const monitor::RunDir& run) {
                    "`contrail resume " + run.root + "` goes on with it; --run DIR starts another");
 }
 
-RunLock CreateRun(FileSystem& fs, const monitor::RunDir& run, const Config& config,
-                  const monitor::Lease& lease) {
+RunClaim CreateRun(FileSystem& fs, const monitor::RunDir& run, const Config& config,
+                   monitor::Lease self) {
   if (fs.Exists(run.root)) throw RunExists(run);
   const std::string parent = std::filesystem::path(run.root).parent_path();
   fs.MakeDirs(parent);
-  const monitor::RunDir draft = {run.root + ".new." + lease.host + "." + std::to_string(lease.pid)};
+  const monitor::RunDir draft = {run.root + ".new." + self.owner};
   fs.MakeDir(draft.root);
   try {
     RunLock lock(draft);
     fs.WriteAtomically(draft.Config(), ToToml(config));
-    monitor::WriteLease(draft, lease, fs);
+    self.attempt = 1;
+    ClaimAttempt(fs, draft, self.attempt, self);
+    monitor::WriteLease(draft, self, fs);
     // A directory replaces no directory that holds anything.
     if (fs.Exists(run.root)) throw RunExists(run);
     try {
@@ -88,35 +90,11 @@ RunLock CreateRun(FileSystem& fs, const monitor::RunDir& run, const Config& conf
       throw;
     }
     fs.SyncDir(parent);
-    return lock;
+    return {std::move(lock), std::make_unique<LeaseKeeper>(fs, run, self), self.attempt};
   } catch (...) {
     if (fs.Exists(draft.root)) fs.RemoveTree(draft.root);
     throw;
   }
-}
-
-monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& allocation) {
-  return {.attempt = attempt,
-          .pid = getpid(),
-          .host = HostName(),
-          .time = SystemClock().Now(),
-          .state = "running",
-          .job = allocation ? allocation->job_id : ""};
-}
-
-int LastAttempt(const FileSystem& fs, const monitor::RunDir& run) {
-  const auto lease = monitor::ReadLease(run, fs);
-  int last = lease ? lease->attempt : 0;
-  for (const char* folder : {"/attempts", "/logs"}) {
-    for (const std::string& name : fs.List(run.root + folder)) {
-      constexpr std::string_view kPrefix = "attempt_";
-      if (!name.starts_with(kPrefix)) continue;
-      int attempt = 0;
-      std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), attempt);
-      last = std::max(last, attempt);
-    }
-  }
-  return last;
 }
 
 std::string AbsolutePath(const std::string& path) {

@@ -3,19 +3,23 @@
 #include <algorithm>
 #include <cstring>
 
-#include "checkpoint/load.h"
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "launcher/attempt.h"
+#include "launcher/claim.h"
 #include "launcher/commands.h"
-#include "launcher/finish.h"
+#include "launcher/evaluation.h"
 #include "launcher/ledger.h"
+#include "launcher/process.h"
 #include "launcher/ranks.h"
 #include "launcher/reporter.h"
+#include "launcher/requeue_rule.h"
+#include "launcher/run_record.h"
 #include "launcher/run_setup.h"
 #include "launcher/shared_memory.h"
-#include "monitoring/bad_step.h"
+#include "launcher/stderr_thread.h"
+#include "launcher/tally.h"
 #include "slurm/requeue.h"
 
 namespace contrail::launcher {
@@ -23,35 +27,75 @@ namespace {
 
 using Kind = AttemptEnd::Kind;
 
+constexpr double kFlush = 1;  // seconds for a reader of stderr
+
+double Now() { return SystemClock().Monotonic(); }
+
+// How this launcher ends.
+struct Outcome {
+  int exit_code = kExitGaveUp;
+  std::string last_line;    // on stderr, empty for none
+  bool remove_run = false;  // it never began
+  bool curable = false;     // another start may go on
+  bool committed = false;   // a checkpoint was committed since the start
+};
+
+// Another launcher took this one for dead and has the run.
+Error RunLost(const monitor::RunDir& run) {
+  return UserError("E-RUN-BUSY", run.root, "another launcher took the run over",
+                   "this one ended its ranks and keeps off");
+}
+
 class Supervisor {
  public:
-  Supervisor(const Job& job, StopSignals& signals)
+  Supervisor(const Job& job, LeaseKeeper& lease, int first_attempt, StopSignals& signals,
+             StderrThread& stderr_thread)
       : job_(job),
+        lease_(lease),
         signals_(signals),
+        stderr_(stderr_thread),
         mpirun_(FindMpirun(job.config)),
         worker_(WorkerProgram()),
         threads_(ThreadsPerRank(job.config, job.allocation)),
-        lease_(job.run, OwnLease(job.first_attempt, job.allocation)),
-        committed_(NewestCommitted()),
-        policy_({.max_restarts = job.config.launcher.max_restarts}, committed_),
+        first_attempt_(first_attempt),
+        attempt_(first_attempt),
+        record_(PosixFileSystem(), job.run),
+        policy_({.max_restarts = job.config.launcher.max_restarts,
+                 .outage_seconds = 60 * job.config.launcher.outage_minutes}),
         reporter_(job.run.root, job.config.telemetry.status_seconds) {}
 
-  int Run() {
-    for (attempt_ = job_.first_attempt;; ++attempt_) {
-      lease_.Set(attempt_, "running");
+  Outcome Run() {
+    try {
+      record_.TidyUp();
+      committed_ = record_.NewestCommitted().value_or(job_.from.value_or(0));
+      trained_ = committed_ > 0;
+      return Attempts();
+    } catch (...) {
+      record_.Append(ledger_.Close());
+      throw;
+    }
+  }
+
+  // Whether a checkpoint was committed since the start.
+  bool committed() const { return committed_any_; }
+
+ private:
+  Outcome Attempts() {
+    for (;;) {
       const AttemptEnd end = RunAttempt();
+      Learn(end);
       if (end.kind == Kind::kDone) return Done();
       if (end.kind == Kind::kStopped) return Stopped();
-      committed_ = NewestCommitted();
-      TakeBadSteps();
-      if (Refused(end)) return Refuse(end);
+      const Progress progress = {
+          .committed = committed_in_attempt_, .training = end.last.training, .trained = trained_};
+      if (Refused(end, progress)) return Refuse(end);
       reporter_.Failed(end.failure, end);
-      Append(ledger_.Open(end, attempt_, Ranks(), SystemClock().Now()));
+      record_.Append(ledger_.Open(end, attempt_, Ranks(), SystemClock().Now()));
       if (signals_.stop()) return FailedWhileStopping(end);
-      const Decision decision = policy_.Decide(end.failure, committed_);
-      ledger_.Decide(decision.action == Decision::Action::kRestart ? "restart" : "give_up",
-                     committed_, Ranks());
-      if (decision.action == Decision::Action::kStop) return GiveUp(end, decision);
+      const Decision decision = policy_.Decide(end.failure, progress, Now());
+      const bool restart = decision.action == Decision::Action::kRestart;
+      ledger_.Decide(restart ? "restart" : "give_up", committed_, Ranks());
+      if (!restart) return GiveUp(end, decision);
       lease_.Set(attempt_, "restarting");
       reporter_.Restarting(attempt_ + 1, committed_, decision.backoff);
       signals_.Wait(decision.backoff);
@@ -59,15 +103,47 @@ class Supervisor {
     }
   }
 
- private:
-  int Ranks() const { return static_cast<int>(job_.config.launcher.ranks); }
-
-  uint64_t NewestCommitted() const {
-    const auto steps = ckpt::ListSteps(PosixFileSystem(), job_.run.Checkpoints());
-    return steps.empty() ? 0 : steps.front().step;
+  // An attempt that cannot be started is one that failed.
+  AttemptEnd RunAttempt() {
+    AttemptEnd end;
+    tally_.Begin();
+    const double begin = Now();
+    try {
+      end = StartAndWatch();
+    } catch (const std::exception& error) {
+      if (lease_.lost()) throw;
+      const auto* ours = dynamic_cast<const Error*>(&error);
+      end.failure.cause = Cause::kStartFailed;
+      end.failure.host = HostName();
+      end.failure.error_id = ours != nullptr ? ours->id() : "";
+      end.failure.detail = error.what();
+      end.last_sign = begin;
+      end.noticed = end.gone = Now();
+    }
+    tally_.End(end);
+    return end;
   }
 
-  AttemptEnd RunAttempt() {
+  AttemptEnd StartAndWatch() {
+    if (started_++ > 0) {
+      attempt_ = ClaimFreeAttempt(PosixFileSystem(), job_.run, attempt_ + 1,
+                                  OwnLease(attempt_ + 1, job_.allocation));
+    }
+    lease_.Set(attempt_, "running");
+    if (lease_.lost()) throw RunLost(job_.run);
+    RemoveSharedMemory(job_.run.root);
+    const AttemptPlan plan = Plan();
+    reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
+    AttemptEnd end;
+    {
+      Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
+      end = attempt.Run();
+    }
+    RemoveSharedMemory(job_.run.root);
+    return end;
+  }
+
+  AttemptPlan Plan() const {
     AttemptPlan plan;
     plan.config = &job_.config;
     plan.allocation = job_.allocation;
@@ -75,137 +151,108 @@ class Supervisor {
     plan.worker = worker_;
     plan.run_dir = job_.run.root;
     plan.attempt = attempt_;
+    plan.owner = OwnerToken();
+    plan.consent = job_.consent;
     plan.ranks = Ranks();
     plan.threads = threads_;
     plan.cores = UsableCores();
-    RemoveSharedMemory(job_.run.root);
     const SharedNames names = SharedMemoryNames(job_.run.root, attempt_);
     plan.board = names.board;
     plan.scratch = names.scratch;
-    if (attempt_ == job_.first_attempt) plan.from = job_.from;
-    reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
-    training_since_ = 0;
-    bad_steps_taken_ = 0;
-    Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
-    const AttemptEnd end = attempt.Run();
-    RemoveSharedMemory(job_.run.root);
-    if (training_since_ > 0) train_seconds_ += end.noticed - training_since_;
-    if (end.last.first_step > 0) {
-      if (end.last.step > end.last.first_step) {
-        steps_trained_ += end.last.step - end.last.first_step;
-        steps_seconds_ += last_step_time_ - end.last.first_step_time;
-      }
-      last_ = end.last;
-    }
-    return end;
+    // --from stands until something was committed on top of it.
+    if (job_.from && committed_ <= *job_.from) plan.from = job_.from;
+    return plan;
   }
 
+  // With every look at the ranks, about ten a second: nothing here waits for a file system.
   void See(const JobView& view) {
+    if (lease_.lost()) throw RunLost(job_.run);
     if (signals_.stop() && !said_stopping_) {
       said_stopping_ = true;
       reporter_.Stopping(sigabbrev_np(signals_.signal()));
     }
-    if (training_since_ == 0 && view.training) training_since_ = view.now;
-    if (view.step > 0 && view.step != last_step_) last_step_time_ = view.now;
-    last_step_ = view.step;
+    tally_.See(view);
     reporter_.See(view);
     if (const auto incident = ledger_.See(view)) {
-      Append(incident);
+      record_.Append(incident);
       reporter_.Recovered(*incident);
     }
-    if (view.now - bad_steps_read_ >= 1) {
-      bad_steps_read_ = view.now;
-      TakeBadSteps();
-    }
-    if (lease_.lost()) {
-      throw UserError("E-RUN-BUSY", job_.run.root, "another launcher took the run over",
-                      "this one ended its ranks and keeps off");
-    }
+    // Skipped steps end no attempt: they become incidents of their own as they happen.
+    for (const auto& step : record_.NewBadSteps(attempt_, Ranks(), view.now)) record_.Append(step);
   }
 
-  // Skipped steps end no attempt: they become incidents of their own as they happen.
-  void TakeBadSteps() {
-    const std::vector<monitor::BadStep> steps = monitor::ReadBadSteps(job_.run, attempt_);
-    for (; bad_steps_taken_ < steps.size(); ++bad_steps_taken_) {
-      const monitor::BadStep& step = steps[bad_steps_taken_];
-      monitor::Incident incident;
-      incident.attempt = attempt_;
-      incident.cause = "bad_step";
-      incident.rank = step.rank;
-      incident.host = step.host;
-      incident.detail = step.detail;
-      incident.step = step.step;
-      incident.ranks_before = incident.ranks_after = Ranks();
-      incident.action = "skip";
-      incident.time = step.time;
-      Append(incident);
+  // What the attempt leaves: skipped steps, checkpoints.
+  void Learn(const AttemptEnd& end) {
+    for (const auto& step : record_.NewBadSteps(attempt_, Ranks(), Now(), /*all=*/true)) {
+      record_.Append(step);
     }
+    const uint64_t said = std::max(committed_, end.last.committed_step);
+    const uint64_t newest = record_.NewestCommitted().value_or(said);
+    committed_in_attempt_ =
+        newest > committed_ || (end.last.training && end.last.committed_step > end.last.base_step);
+    committed_any_ = committed_any_ || committed_in_attempt_;
+    committed_ = newest;
+    trained_ = trained_ || committed_ > 0 || tally_.trained();
   }
 
-  void Append(const std::optional<monitor::Incident>& incident) {
-    if (!incident) return;
-    try {
-      monitor::AppendIncident(job_.run, *incident);
-    } catch (const Error& error) {
-      LogWarning(std::string("an incident could not be recorded: ") + error.what());
-    }
-  }
-
-  int Done() {
-    TakeBadSteps();
-    Append(ledger_.Close());
-    committed_ = NewestCommitted();
-    monitor::Summary summary = Summarise("done");
+  Outcome Done() {
+    record_.Append(ledger_.Close());
+    Evaluation evaluation;
     std::optional<Error> failed;
     try {
       if (!job_.config.eval.zero_shot.empty()) reporter_.Evaluating(job_.config.eval.zero_shot);
-      summary.eval = EvaluateAtTheEnd(job_.config, job_.run, committed_, UsableCores(), signals_);
+      stderr_.Flush(kFlush);  // the evaluation writes there itself
+      evaluation = EvaluateAtTheEnd(job_.config, job_.run, committed_, UsableCores(), signals_);
     } catch (const Error& error) {
       failed = error;
-      summary.message = error.what();
+    }
+    // What is left to do is the evaluation alone, which a resume does.
+    if (evaluation.stopped) return Stopped();
+    monitor::Summary summary = Summarise("done");
+    if (failed) {
+      summary.message = failed->what();
+    } else {
+      summary.eval = evaluation.json;
     }
     Finish(summary);
-    if (failed) throw *failed;
-    return kExitDone;
+    if (failed) return {.exit_code = kExitGaveUp, .last_line = failed->what()};
+    return {.exit_code = kExitDone};
   }
 
-  int Stopped() {
-    TakeBadSteps();
-    Append(ledger_.Close());
-    committed_ = NewestCommitted();
+  Outcome Stopped() {
+    record_.Append(ledger_.Close());
     Finish(Summarise("stopped"));
-    return kExitStopped;
+    return {.exit_code = kExitStopped};
   }
 
   // A rank died while the others were saving: what the newest checkpoint holds is safe.
-  int FailedWhileStopping(const AttemptEnd& end) {
+  Outcome FailedWhileStopping(const AttemptEnd& end) {
     ledger_.Decide("give_up", committed_, Ranks());
-    Append(ledger_.Close());
+    record_.Append(ledger_.Close());
     const bool safe = committed_ > 0 || end.failure.step == 0;
     monitor::Summary summary = Summarise(safe ? "stopped" : "failed");
     summary.message = end.failure.detail;
     Finish(summary);
-    return safe ? kExitStopped : kExitGaveUp;
+    return {.exit_code = safe ? kExitStopped : kExitGaveUp};
   }
 
   // The ranks found the user's mistake before they finished or took up a step: no incident, as if
   // this program had seen it itself.
-  bool Refused(const AttemptEnd& end) const {
-    return end.failure.cause == Cause::kUserError && attempt_ == job_.first_attempt &&
-           end.last.step == 0;
+  bool Refused(const AttemptEnd& end, const Progress& progress) const {
+    return end.failure.cause == Cause::kUserError && attempt_ == first_attempt_ &&
+           end.last.step == 0 && PatienceWith(end.failure, progress) == Patience::kNone;
   }
 
-  int Refuse(const AttemptEnd& end) {
-    remove_run_ = job_.created;
+  Outcome Refuse(const AttemptEnd& end) {
     if (job_.take_back) job_.take_back();
-    last_line_ = end.failure.detail;
-    return kExitUser;
+    return {.exit_code = kExitUser, .last_line = end.failure.detail, .remove_run = job_.created};
   }
 
-  int GiveUp(const AttemptEnd& end, const Decision& decision) {
-    Append(ledger_.Close());
+  Outcome GiveUp(const AttemptEnd& end, const Decision& decision) {
+    record_.Append(ledger_.Close());
+    const bool gave_up = decision.exit_code == kExitGaveUp;
     std::string line = end.failure.detail;
-    if (decision.exit_code == kExitGaveUp) {
+    if (gave_up) {
       const std::string who =
           end.failure.rank >= 0 ? "rank " + std::to_string(end.failure.rank) + ": " : "";
       line = EnvironmentError("E-GAVE-UP", job_.run.root,
@@ -214,109 +261,122 @@ class Supervisor {
                                   "), then `contrail resume " + job_.run.root + "`")
                  .what();
     }
-    monitor::Summary summary = Summarise(decision.exit_code == kExitGaveUp ? "gave_up" : "failed");
+    monitor::Summary summary = Summarise(gave_up ? "gave_up" : "failed");
     summary.message = line;
     Finish(summary);
-    last_line_ = line;
-    return decision.exit_code;
+    return {.exit_code = decision.exit_code, .last_line = line, .curable = decision.curable};
   }
 
+  int Ranks() const { return static_cast<int>(job_.config.launcher.ranks); }
+
   monitor::Summary Summarise(const std::string& state) {
+    const std::optional<monitor::Summary>& before = record_.before();
+    const int64_t batch = job_.config.train.global_batch_size;
     monitor::Summary summary;
-    const auto before = monitor::ReadSummary(job_.run);  // of the part before a resume
     summary.state = state;
-    summary.steps = std::max(committed_, last_.step);
-    summary.samples_seen =
-        summary.steps * static_cast<uint64_t>(job_.config.train.global_batch_size);
-    if (last_.step > 0) {
-      summary.final_loss = last_.loss;
-    } else if (before) {
-      summary.final_loss = before->final_loss;
-    }
+    summary.steps = committed_;  // those that a checkpoint holds
+    summary.samples_seen = summary.steps * static_cast<uint64_t>(batch);
     summary.attempts = attempt_;
-    summary.incidents = static_cast<int>(monitor::ReadIncidents(job_.run).size());
-    summary.wall_seconds = SystemClock().Monotonic() - begin_ + (before ? before->wall_seconds : 0);
-    summary.train_seconds = train_seconds_ + (before ? before->train_seconds : 0);
-    if (steps_seconds_ > 0) {
-      summary.samples_per_second = static_cast<double>(steps_trained_) *
-                                   static_cast<double>(job_.config.train.global_batch_size) /
-                                   steps_seconds_;
-    } else if (before) {
-      summary.samples_per_second = before->samples_per_second;
-    }
-    summary.checkpoints =
-        static_cast<int>(ckpt::ListSteps(PosixFileSystem(), job_.run.Checkpoints()).size());
+    summary.incidents = record_.Incidents();
+    summary.checkpoints = record_.CommittedSteps();
+    tally_.AddTo(summary, before, batch);
+    summary.wall_seconds = Now() - begin_ + (before ? before->wall_seconds : 0);
     if (before) summary.eval = before->eval;
     summary.time = SystemClock().Now();
     return summary;
   }
 
   void Finish(const monitor::Summary& summary) {
-    try {
-      monitor::WriteSummary(job_.run, summary);
-    } catch (const Error& error) {
-      LogWarning(std::string("summary.json could not be written: ") + error.what());
-    }
+    record_.Write(summary);
     reporter_.Closing(summary);
   }
 
   const Job& job_;
+  LeaseKeeper& lease_;
   StopSignals& signals_;
+  StderrThread& stderr_;
   const std::string mpirun_;
   const std::string worker_;
   const int64_t threads_;
-  const double begin_ = SystemClock().Monotonic();
-  LeaseKeeper lease_;
-  uint64_t committed_;
+  const int first_attempt_;
+  const double begin_ = Now();
+  int attempt_;
+  int started_ = 0;  // attempts, also those that could not be
+  RunRecord record_;
   RestartPolicy policy_;
   Reporter reporter_;
   Ledger ledger_;
-  int attempt_ = 0;
+  Tally tally_;
+  uint64_t committed_ = 0;             // the newest committed step
+  bool committed_in_attempt_ = false;  // by the last attempt
+  bool committed_any_ = false;         // since the start
+  bool trained_ = false;               // the run, at any time
   bool said_stopping_ = false;
-  JobView last_;
-  double training_since_ = 0;
-  double train_seconds_ = 0;
-  uint64_t last_step_ = 0;
-  double last_step_time_ = 0;
-  size_t bad_steps_taken_ = 0;  // of this attempt
-  double bad_steps_read_ = 0;
-  uint64_t steps_trained_ = 0;
-  double steps_seconds_ = 0;
-
- public:
-  bool remove_run_ = false;
-  std::string last_line_;
 };
+
+Outcome RunToItsEnd(const Job& job, RunClaim& claim, StopSignals& signals,
+                    StderrThread& stderr_thread) {
+  Outcome outcome;
+  std::optional<Supervisor> supervisor;
+  try {
+    supervisor.emplace(job, *claim.lease, claim.attempt, signals, stderr_thread);
+    outcome = supervisor->Run();
+  } catch (const Error& error) {
+    outcome = {
+        .exit_code = error.kind() == ErrorKind::kEnvironment ? kExitGaveUp : error.exit_code(),
+        .last_line = error.what()};
+  } catch (const std::exception& error) {
+    outcome = {.exit_code = kExitBug, .last_line = std::string("E-BUG: ") + error.what()};
+  }
+  outcome.committed = supervisor && supervisor->committed();
+  return outcome;
+}
+
+// Returns the exit code, which says so where a requeue that was asked for is refused.
+int EndJob(const Job& job, const Outcome& outcome, int signal) {
+  switch (RequeueAfter({.in_allocation = job.allocation.has_value(),
+                        .exit_code = outcome.exit_code,
+                        .signal = signal,
+                        .committed = outcome.committed,
+                        .curable = outcome.curable})) {
+    case Requeue::kNo:
+      return outcome.exit_code;
+    case Requeue::kNoProgress:
+      LogError(EnvironmentError("E-NO-PROGRESS", "job " + job.allocation->job_id,
+                                "no checkpoint was committed since it started, so a requeue would "
+                                "only repeat it",
+                                "give the job more time, or let it save more often "
+                                "(checkpoint.every_minutes), and submit it again")
+                   .what());
+      return kExitGaveUp;
+    case Requeue::kYes:
+      break;
+  }
+  const std::string refused = slurm::Requeue(job.allocation->job_id);
+  if (refused.empty()) {
+    LogInfo("contrail: requeued job=" + job.allocation->job_id);
+  } else {
+    LogWarning("the job was not requeued: " + refused);
+  }
+  return outcome.exit_code;
+}
 
 }  // namespace
 
-int Supervise(const Job& job, RunLock lock) {
+int Supervise(const Job& job, RunClaim claim) {
   StopSignals signals;
-  int code = kExitGaveUp;
-  std::string last_line;
-  bool remove = false;
-  try {
-    Supervisor supervisor(job, signals);
-    code = supervisor.Run();
-    last_line = supervisor.last_line_;
-    remove = supervisor.remove_run_;
-  } catch (const Error& error) {
-    last_line = error.what();
-    code = error.kind() == ErrorKind::kEnvironment ? kExitGaveUp : error.exit_code();
+  StderrThread stderr_thread;
+  if (!KernelHasPidFds()) {
+    LogWarning(
+        "W-KERNEL: this kernel has no pidfd_open (Linux 5.3): a rank's end is noticed a little "
+        "later, by its number and start time");
   }
-  if (remove) PosixFileSystem().RemoveTree(job.run.root);
-  lock = RunLock();
-  // Exit codes alone requeue nothing. SIGUSR1 is the warning before a time limit or a preemption;
-  // SIGTERM may be an scancel, which must not bring the job back.
-  if (code == kExitStopped && job.allocation && signals.signal() == SIGUSR1) {
-    const std::string refused = slurm::Requeue(job.allocation->job_id);
-    if (refused.empty()) {
-      LogInfo("contrail: requeued job=" + job.allocation->job_id);
-    } else {
-      LogWarning("the job was not requeued: " + refused);
-    }
-  }
-  if (!last_line.empty()) LogError(last_line);
+  const Outcome outcome = RunToItsEnd(job, claim, signals, stderr_thread);
+  claim.lease.reset();
+  if (outcome.remove_run) PosixFileSystem().RemoveTree(job.run.root);
+  claim.lock = RunLock();
+  const int code = EndJob(job, outcome, signals.signal());
+  if (!outcome.last_line.empty()) LogError(outcome.last_line);
   return code;
 }
 

@@ -25,8 +25,8 @@ int RunTrain(const ParsedArgs& args) {
   FindMpirun(job.config);
   WorkerProgram();
   job.created = true;
-  RunLock lock = CreateRun(fs, job.run, job.config, OwnLease(0, job.allocation));
-  return Supervise(job, std::move(lock));
+  RunClaim claim = CreateRun(fs, job.run, job.config, OwnLease(1, job.allocation));
+  return Supervise(job, std::move(claim));
 }
 
 }  // namespace contrail::launcher

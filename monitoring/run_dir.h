@@ -4,12 +4,14 @@
 //   config.toml            resolved config, each value with its origin      launcher
 //   checkpoints/           step_00001200/ ...                               worker
 //   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
-//   attempts/attempt_A/    end_rank_R.json                                  each worker
+//   attempts/attempt_A/    owner                                            who claimed it
+//                          end_rank_R.json                                  each worker
 //                          bad_steps.jsonl                                  rank 0
 //   logs/attempt_A/        node_N.log, rank-tagged                          launcher
 //   incidents.jsonl        one JSON object a line                           launcher
 //   eval/                  zero_shot_step_00001200.json                     eval
-//   lease.json             attempt number that may write                    launcher
+//   lease.json             who may write                                    launcher
+//   data_consent.json      which other shards were agreed to                rank 0
 //   summary.json           written when the run ends                        launcher
 
 #include <string>
@@ -25,6 +27,7 @@ struct RunDir {
   std::string Attempt(int attempt) const {
     return root + "/attempts/attempt_" + std::to_string(attempt);
   }
+  std::string Owner(int attempt) const { return Attempt(attempt) + "/owner"; }
   std::string EndRecord(int attempt, int rank) const {
     return Attempt(attempt) + "/end_rank_" + std::to_string(rank) + ".json";
   }
@@ -33,6 +36,7 @@ struct RunDir {
   std::string Incidents() const { return root + "/incidents.jsonl"; }
   std::string Eval() const { return root + "/eval"; }
   std::string Lease() const { return root + "/lease.json"; }
+  std::string DataConsent() const { return root + "/data_consent.json"; }
   std::string Summary() const { return root + "/summary.json"; }
 };
 

@@ -5,6 +5,7 @@
 #include "checkpoint/hdf5_environment.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/open_files.h"
 #include "configs/cli.h"
 #include "eval/commands.h"
 #include "worker/help.h"
@@ -31,6 +32,7 @@ int Run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   contrail::worker::SleepWhileWaiting(argc, argv);
+  contrail::RaiseOpenFilesLimit();
   contrail::ckpt::ForgetHdf5Environment();  // inherited HDF5_* variables change what is read
   try {
     return Run({argv + 1, argv + argc});

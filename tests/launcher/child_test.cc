@@ -1,12 +1,20 @@
 #include "launcher/child.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
 
 #include "common/clock.h"
 #include "launcher/log_pump.h"
@@ -72,6 +80,62 @@ TEST(Child, ExitStatusOfAProcessThatIsNotOurs) {
   // Kernels before 6.15 forget it once the parent has reaped the process.
   EXPECT_EQ(DescribeExit(status), status ? "killed by signal 9 (Killed)" : "gone");
   EXPECT_TRUE(process.Exited());
+}
+
+// What a process without pidfds sees of another that lives and then dies; 0 = all as it should be.
+int WatchWithoutPidFd(pid_t pid) {
+  const PidFd process(pid);
+  if (process.valid()) return 1;
+  if (process.Exited()) return 2;
+  process.Kill(SIGKILL);
+  for (int i = 0; i < 1000 && !process.Exited(); ++i) usleep(5'000);
+  if (!process.Exited()) return 3;
+  return PidFd(1 << 30).Exited() ? 0 : 4;  // no such number
+}
+
+// Runs WatchWithoutPidFd in a process that `forbid` has taken pidfds from.
+int InAProcessThat(void (*forbid)()) {
+  Child::Options options;
+  options.argv = {FindProgram("sleep"), "100"};
+  Child child(options);
+  const pid_t watcher = fork();
+  if (watcher == 0) {
+    forbid();
+    _exit(WatchWithoutPidFd(child.pid()));
+  }
+  int status = 0;
+  while (waitpid(watcher, &status, WNOHANG) == 0) {
+    child.Status();  // reaps it, as mpirun does with its ranks
+    usleep(1000);
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+TEST(PidFd, NoDescriptorsLeftIsNotDeath) {
+  EXPECT_EQ(InAProcessThat([] {
+              const rlimit none = {3, 3};
+              setrlimit(RLIMIT_NOFILE, &none);
+              while (open("/dev/null", O_RDONLY) >= 0) {
+              }
+            }),
+            0);
+}
+
+TEST(PidFd, AKernelBefore53IsToldAndIsNotDeath) {
+  EXPECT_TRUE(KernelHasPidFds());
+  EXPECT_EQ(InAProcessThat([] {
+              // As such a kernel answers: ENOSYS to this one call.
+              std::array<sock_filter, 4> code = {
+                  sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                  sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 1),
+                  sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+                  sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+              const sock_fprog program = {static_cast<unsigned short>(code.size()), code.data()};
+              prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+              if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(98);
+              if (KernelHasPidFds()) _exit(97);
+            }),
+            0);
 }
 
 TEST(Child, ProcessStates) {

@@ -69,8 +69,9 @@ TEST(Ranks, ThreadsShareTheNode) {
   slurm::Allocation allocation;
   allocation.nodes = {"a", "b"};
   allocation.cpus_on_node = 16;
-  EXPECT_EQ(ThreadsPerRank(With(8, 96), allocation), 4);
-  EXPECT_EQ(ThreadsPerRank(With(96, 96), allocation), 1);
+  EXPECT_EQ(ThreadsPerRank(With(8, 96), allocation, /*usable=*/64), 4);
+  EXPECT_EQ(ThreadsPerRank(With(8, 96), allocation, /*usable=*/8), 2) << "the kernel's word counts";
+  EXPECT_EQ(ThreadsPerRank(With(96, 96), allocation, /*usable=*/64), 1);
   Config set = With(8, 96);
   set.launcher.threads_per_rank = 3;
   EXPECT_EQ(ThreadsPerRank(set, allocation), 3);

@@ -8,8 +8,9 @@
 #include <filesystem>
 #include <thread>
 
-#include "common/clock.h"
+#include "common/token.h"
 #include "configs/load.h"
+#include "launcher/claim.h"
 
 namespace contrail::launcher {
 namespace {
@@ -50,7 +51,9 @@ TEST_F(RunSetup, MissingInputsAreNamed) {
 TEST_F(RunSetup, ARunIsMadeWholeOrNotAtAll) {
   const monitor::RunDir run = {dir_ + "/runs/a"};
   {
-    const RunLock lock = CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
+    const RunClaim claim = CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
+    EXPECT_EQ(claim.attempt, 1);
+    EXPECT_EQ(ClaimantOf(PosixFileSystem(), run, 1).owner, OwnerToken());
     EXPECT_EQ(LoadResolved(run.root).train.steps, 5);
     EXPECT_EQ(monitor::ReadLease(run)->pid, getpid());
     // Same process, another lock: busy.
@@ -68,7 +71,9 @@ TEST_F(RunSetup, OfManyLaunchersOneMakesTheRun) {
     const pid_t pid = fork();
     if (pid == 0) {
       try {
-        const RunLock lock = CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
+        monitor::Lease self = OwnLease(0, std::nullopt);
+        self.owner = RandomToken();  // a launcher is a process of its own, not a fork of another
+        const RunClaim claim = CreateRun(PosixFileSystem(), run, config_, self);
         usleep(300'000);
         _exit(0);
       } catch (const Error& error) {
@@ -86,59 +91,6 @@ TEST_F(RunSetup, OfManyLaunchersOneMakesTheRun) {
   }
   EXPECT_EQ(made, 1);
   EXPECT_EQ(refused, 7);
-}
-
-TEST_F(RunSetup, LeasesOfOtherHostsCountWhileFresh) {
-  monitor::Lease lease;
-  lease.host = "elsewhere";
-  lease.pid = 7;
-  lease.state = "running";
-  lease.time = 1000;
-  EXPECT_THAT(LeaseHolder(lease, "here", 1010), HasSubstr("elsewhere (pid 7) was alive 10"));
-  EXPECT_EQ(LeaseHolder(lease, "here", 1000 + kLeaseSeconds + 1), "");
-  EXPECT_EQ(LeaseHolder(lease, "elsewhere", 1001), "");  // the lock judges our own host
-  lease.state = "released";
-  EXPECT_EQ(LeaseHolder(lease, "here", 1001), "");
-
-  const monitor::RunDir run = {dir_ + "/busy"};
-  CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
-  lease.state = "running";
-  lease.time = SystemClock().Now();
-  monitor::WriteLease(run, lease);
-  try {
-    const RunLock lock(run);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.id(), "E-RUN-BUSY");
-  }
-}
-
-TEST_F(RunSetup, TheKeeperRenewsReleasesAndNoticesASuccessor) {
-  const monitor::RunDir run = {dir_ + "/kept"};
-  CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
-  {
-    LeaseKeeper keeper(run, OwnLease(1, std::nullopt));
-    keeper.Set(2, "running");
-    EXPECT_EQ(monitor::ReadLease(run)->attempt, 2);
-    EXPECT_FALSE(keeper.lost());
-  }
-  EXPECT_EQ(monitor::ReadLease(run)->state, "released");
-  LeaseKeeper keeper(run, OwnLease(3, std::nullopt));
-  monitor::Lease other = OwnLease(9, std::nullopt);
-  other.host = "elsewhere";
-  monitor::WriteLease(run, other);
-  keeper.Set(4, "running");
-  EXPECT_TRUE(keeper.lost());
-  EXPECT_EQ(monitor::ReadLease(run)->attempt, 9);  // not overwritten
-}
-
-TEST_F(RunSetup, AttemptsAreCountedFromWhatTheyLeft) {
-  const monitor::RunDir run = {dir_ + "/counted"};
-  CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
-  EXPECT_EQ(LastAttempt(PosixFileSystem(), run), 0);
-  PosixFileSystem().MakeDirs(run.Logs(7));
-  PosixFileSystem().MakeDirs(run.Attempt(12));
-  EXPECT_EQ(LastAttempt(PosixFileSystem(), run), 12);
 }
 
 }  // namespace

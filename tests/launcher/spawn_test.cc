@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <string>
+#include <vector>
+
 #include "common/strings.h"
 
 namespace contrail::launcher {
@@ -19,6 +22,7 @@ AttemptPlan Plan(const Config& config) {
   plan.worker = "/opt/contrail-worker";
   plan.run_dir = "/runs/a";
   plan.attempt = 3;
+  plan.owner = "00ff";
   plan.ranks = 4;
   plan.threads = 1;
   plan.cores = 2;
@@ -34,9 +38,9 @@ TEST(MpirunCommand, OnOneMachine) {
   EXPECT_EQ(Join(options.argv, " "),
             "/usr/bin/mpirun -n 4 --tag-output --mca orte_tmpdir_base /dev/shm/contrail.x.3.mpi "
             "--mca btl_vader_backing_directory /dev/shm/contrail.x.3.mpi "
-            "--oversubscribe --bind-to none --mca btl self,vader "
+            "--oversubscribe --mca btl self,vader --bind-to none "
             "--mca mpi_yield_when_idle 1 /opt/contrail-worker train --run /runs/a --attempt 3 "
-            "--progress /dev/shm/contrail.x.3 --ranks 4 --threads 1");
+            "--owner 00ff --progress /dev/shm/contrail.x.3 --ranks 4 --threads 1");
   EXPECT_EQ(options.environment.empty(), geteuid() != 0);
 }
 
@@ -52,10 +56,32 @@ TEST(MpirunCommand, ArgumentsOfTheConfigComeLastAndWin) {
   config.launcher.mpirun_args = {"--mca", "btl", "self,tcp"};
   AttemptPlan plan = Plan(config);
   plan.from = 120;
+  plan.consent = "c0";
   const std::string line = Join(MpirunCommand(plan).argv, " ");
   EXPECT_THAT(line, Not(HasSubstr("self,vader")));
   EXPECT_THAT(line, HasSubstr("--mca btl self,tcp /opt/contrail-worker train"));
-  EXPECT_THAT(line, HasSubstr("--threads 1 --from 120"));
+  EXPECT_THAT(line, HasSubstr("--threads 1 --consent c0 --from 120"));
+}
+
+TEST(MpirunCommand, RanksAreBoundToNoCoresUnlessTheConfigSaysHow) {
+  Config config;
+  AttemptPlan plan = Plan(config);
+  for (const auto& nodes : std::vector<std::vector<std::string>>{{}, {"n1"}, {"n1", "n2"}}) {
+    if (!nodes.empty()) plan.allocation.emplace().nodes = nodes;
+    for (const auto& extra : std::vector<std::vector<std::string>>{
+             {}, {"--map-by", "ppr:4:node"}, {"--mca", "btl", "self,tcp"}}) {
+      config.launcher.mpirun_args = extra;
+      EXPECT_THAT(Join(MpirunCommand(plan).argv, " "), HasSubstr(" --bind-to none "));
+    }
+    for (const auto& extra :
+         std::vector<std::vector<std::string>>{{"--bind-to", "core"},
+                                               {"--map-by", "slot:PE=4"},
+                                               {"--mca", "hwloc_base_binding_policy", "socket"},
+                                               {"--rankfile", "ranks.txt"}}) {
+      config.launcher.mpirun_args = extra;
+      EXPECT_THAT(Join(MpirunCommand(plan).argv, " "), Not(HasSubstr("--bind-to none")));
+    }
+  }
 }
 
 TEST(MpirunCommand, OverSeveralNodesTheSchedulerPlacesAndDaemonsAreWrapped) {

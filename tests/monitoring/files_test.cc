@@ -7,6 +7,7 @@
 #include <new>
 
 #include "common/error.h"
+#include "monitoring/data_consent.h"
 #include "monitoring/end_record.h"
 #include "monitoring/incident.h"
 #include "monitoring/progress_word.h"
@@ -158,14 +159,36 @@ TEST(IncidentTest, LinesAreAppendedAndATornOneIsPassedOver) {
   EXPECT_EQ(back.to_next_step, 5.0);
 }
 
+TEST(DataConsentTest, BelongsToOneCommandLineAndItsShards) {
+  ScratchRun scratch;
+  const RunDir& run = scratch.run();
+  EXPECT_FALSE(AgreedToData(run, "", "a")) << "nobody agreed";
+  EXPECT_TRUE(AgreedToData(run, "first", "b"));
+  EXPECT_TRUE(AgreedToData(run, "first", "b")) << "a restart with the same shards";
+  EXPECT_TRUE(AgreedToData(run, "", "b")) << "a later command with the same shards";
+  EXPECT_FALSE(AgreedToData(run, "first", "c")) << "a restart after they changed once more";
+  EXPECT_FALSE(AgreedToData(run, "", "c"));
+  EXPECT_TRUE(AgreedToData(run, "second", "c"));
+  EXPECT_EQ(ReadDataConsent(run)->fingerprint, "c");
+  EXPECT_FALSE(AgreedToData(run, "", "b"));
+}
+
 TEST(RunFilesTest, LeaseAndSummaryRoundTripAndTolerateStrangers) {
   ScratchRun scratch;
   const RunDir& run = scratch.run();
   EXPECT_FALSE(ReadLease(run));
   EXPECT_FALSE(ReadSummary(run));
-  WriteLease(run, {.attempt = 2, .pid = 77, .host = "a", .time = 5.5, .state = "running"});
+  WriteLease(run, {.owner = "0f1e2d3c4b5a6978",
+                   .attempt = 2,
+                   .pid = 77,
+                   .host = "a",
+                   .time = 5.5,
+                   .renewals = 9,
+                   .state = "running"});
   const auto lease = ReadLease(run);
   ASSERT_TRUE(lease);
+  EXPECT_EQ(lease->owner, "0f1e2d3c4b5a6978");
+  EXPECT_EQ(lease->renewals, 9u);
   EXPECT_EQ(lease->attempt, 2);
   EXPECT_EQ(lease->pid, 77);
   EXPECT_EQ(lease->host, "a");

@@ -1,0 +1,53 @@
+#pragma once
+// What the launcher writes into the run directory and reads from it while ranks are watched: in the
+// background, so that a file system that hangs hides no death and no signal.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "launcher/background.h"
+#include "monitoring/bad_step.h"
+#include "monitoring/incident.h"
+#include "monitoring/run_files.h"
+
+namespace contrail::launcher {
+
+class RunRecord {
+ public:
+  // `fs` outlives the process's last thread.
+  RunRecord(FileSystem& fs, monitor::RunDir run);
+
+  // In the order of the calls. One that cannot be written is lost with a warning.
+  void Append(const std::optional<monitor::Incident>& incident);
+
+  // Steps of the attempt that were skipped and not returned yet, as far as they have been read.
+  // Read anew at most once a second; `all` waits a little for those that are there by now.
+  std::vector<monitor::Incident> NewBadSteps(int attempt, int ranks, double now, bool all = false);
+
+  // The newest committed step, 0 = none; nothing where that cannot be told within two seconds.
+  std::optional<uint64_t> NewestCommitted();
+  // How many committed steps there are; 0 where that cannot be told.
+  int CommittedSteps();
+  // Of the part before a resume, as it was at the start.
+  const std::optional<monitor::Summary>& before() const { return before_; }
+  // Lines of incidents.jsonl.
+  int Incidents();
+  void Write(const monitor::Summary& summary);
+
+  // Removes what starts of earlier attempts left behind when they were killed.
+  void TidyUp();
+
+ private:
+  struct BadSteps;
+
+  FileSystem& fs_;
+  const monitor::RunDir run_;
+  const std::optional<monitor::Summary> before_;
+  const std::shared_ptr<BadSteps> bad_steps_;  // shared with the thread that reads
+  double bad_steps_asked_ = 0;
+  Background files_;
+};
+
+}  // namespace contrail::launcher
