@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "common/strings.h"
+#include "worker/foreign_error.h"
 
 namespace contrail::worker {
 namespace {
@@ -30,10 +30,8 @@ void Together(Comm& comm, const std::function<void()>& work) {
   std::string mine;
   try {
     work();
-  } catch (const Error& error) {
-    mine = Pack(error);
   } catch (const std::exception& error) {
-    mine = Pack(AsBug(error));
+    mine = Pack(AsError(error));
   }
   const std::vector<std::string> all = comm.AllGatherText(mine);
   for (int rank = 0; rank < comm.size(); ++rank) {
@@ -44,13 +42,6 @@ void Together(Comm& comm, const std::function<void()>& work) {
                       all[rank].substr(kind_end + 1, id_end - kind_end - 1),
                       all[rank].substr(id_end + 1), rank == comm.rank());
   }
-}
-
-Error AsBug(const std::exception& error) {
-  // Torch appends a stack trace; the first line says what is wrong.
-  std::string text = error.what();
-  return Error(ErrorKind::kBug, "E-BUG", "", text.substr(0, text.find('\n')),
-               "please report this line");
 }
 
 }  // namespace contrail::worker

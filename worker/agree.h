@@ -32,7 +32,4 @@ class AgreedError : public Error {
 // AgreedError with the error of the lowest such rank.
 void Together(Comm& comm, const std::function<void()>& work);
 
-// One line, whole, for an exception that is not ours.
-Error AsBug(const std::exception& error);
-
 }  // namespace contrail::worker

@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/file_system.h"
+#include "common/token.h"
 #include "configs/load.h"
 #include "monitoring/run_files.h"
 #include "worker/agree.h"
@@ -43,6 +44,16 @@ int Threads(const Comm& comm, const Config& config, const ParsedArgs& args) {
   return static_cast<int>(args.Int("--threads", fallback, 1, 4096));
 }
 
+// --set data.train=... agrees to other shards: a launcher says for which command line, and the bare
+// form is a command line itself.
+std::string Consent(const ParsedArgs& args) {
+  if (args.Has("--consent") || args.Has("--attempt")) return args.Value("--consent");
+  for (const std::string& set : args.Values("--set")) {
+    if (set.starts_with("data.train=")) return RandomToken();
+  }
+  return "";
+}
+
 Launch Resolve(const Comm& comm, const ParsedArgs& args) {
   Launch launch;
   const std::vector<std::string> overrides = args.Values("--set");
@@ -74,7 +85,9 @@ Launch Resolve(const Comm& comm, const ParsedArgs& args) {
   if (args.Has("--from")) {
     launch.from = static_cast<uint64_t>(args.Int("--from", 0, 0, std::numeric_limits<long>::max()));
   }
-  launch.threads = Threads(comm, launch.config, args);
+  launch.consent = Consent(args);
+  launch.threads_asked = Threads(comm, launch.config, args);
+  launch.threads = std::min(launch.threads_asked, Cores());
   return launch;
 }
 

@@ -27,14 +27,9 @@ std::string DefaultOf(const std::string& key) {
   return spec == nullptr ? "" : FieldToToml(spec->of_config(config));
 }
 
-bool AskedFor(const Config& config, const std::string& key) {
-  const auto origin = config.origin.find(key);
-  return origin != config.origin.end() && origin->second.starts_with("--set");
-}
-
 // Throws where the run cannot go on from this step.
 void CheckState(const ckpt::StepReader& step, const Config& config,
-                const std::string& data_fingerprint) {
+                const std::string& data_fingerprint, bool agreed) {
   const ckpt::RunState& state = step.state();
   const auto batch = static_cast<uint64_t>(config.train.global_batch_size);
   if (state.samples_seen != state.step * batch) {
@@ -46,7 +41,7 @@ void CheckState(const ckpt::StepReader& step, const Config& config,
                     "model.init = \"" +
                         step.dir() + "\"");
   }
-  if (state.data_fingerprint != data_fingerprint && !AskedFor(config, "data.train")) {
+  if (state.data_fingerprint != data_fingerprint && !agreed) {
     throw UserError("E-RESUME-DATA", step.dir(),
                     "the shards changed since this step was saved (data fingerprint " +
                         state.data_fingerprint + ", now " + data_fingerprint + ")",
@@ -131,7 +126,7 @@ std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
-                              const std::function<Target(uint64_t step)>& target) {
+                              const std::function<Target(uint64_t step)>& target, bool agreed) {
   const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
   if (steps.empty() && from) {
     throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
@@ -146,7 +141,7 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
     try {
       Together(comm, [&] {
         const auto step = ckpt::StepReader::Open(fs, entry.dir);
-        CheckState(*step, config, data_fingerprint);
+        CheckState(*step, config, data_fingerprint, agreed);
         resampled = ChangesResolution(*step, to.spec, plan);
         if (resampled) {
           eval::CheckModelUpToResolution(*step, to.spec, to.flat.layout());

@@ -41,12 +41,12 @@ struct Target {
 // is an error (E-PHASE-RESOLUTION).
 //
 // `from`: exactly this step or an error. Throws AgreedError: E-CKPT-MISSING, E-CKPT-MODEL,
-// E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and nobody
-// asked for that with --set data.train).
+// E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and that was
+// not `agreed` to).
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
-                              const std::function<Target(uint64_t step)>& target);
+                              const std::function<Target(uint64_t step)>& target, bool agreed);
 
 // Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
 // whatever resolution it is.

@@ -11,6 +11,7 @@
 #include "monitoring/end_record.h"
 #include "worker/agree.h"
 #include "worker/comm/comm.h"
+#include "worker/foreign_error.h"
 #include "worker/launch.h"
 #include "worker/progress.h"
 #include "worker/signals.h"
@@ -68,7 +69,7 @@ class Session {
     if (const auto* agreed = dynamic_cast<const AgreedError*>(&error)) {
       record.culprit = agreed->culprit();
     }
-    monitor::DescribeFailure(error, record);
+    monitor::DescribeFailure(AsError(error), record);
     if (const auto* timeout = dynamic_cast<const TimeoutError*>(&error)) {
       record.missing = timeout->missing();
     }
@@ -113,7 +114,7 @@ int RunSession(Comm& comm, const std::vector<std::string>& args) {
   } catch (const std::exception& error) {
     // This rank alone has failed: the others wait for it in a collective and must be ended.
     monitor::EndRecord described;
-    monitor::DescribeFailure(error, described);
+    monitor::DescribeFailure(AsError(error), described);
     LogError(described.message);
     session.Fail(error);
     AbortMpi(monitor::OutcomeExitCode(described.outcome));

@@ -217,6 +217,20 @@ void WarnIfOneCore(Comm& comm) {
   }
 }
 
+void WarnIfFewCores(Comm& comm, int asked, int used) {
+  const std::vector<std::string> all = comm.AllGatherText(used < asked ? "few" : "");
+  if (comm.local_rank() != 0) return;
+  int few = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    few += comm.node_of_rank()[rank] == comm.node_of_rank()[comm.rank()] && !all[rank].empty();
+  }
+  if (few == 0) return;
+  LogWarning("W-CORES: " + std::to_string(few) + " ranks on " + HostName() + " may use fewer cores " +
+             "than the " + std::to_string(asked) + " threads they were to compute with, and use " +
+             "what they have" + (used < asked ? " (" + std::to_string(used) + ")" : "") +
+             "; see launcher.mpirun_args (--bind-to none) and the job's cores a task");
+}
+
 void WarnIfGpusIdle(const Comm& comm) {
   if (comm.local_rank() != 0) return;
   const model::CudaPart cuda = model::FindCuda();

@@ -4,6 +4,7 @@
 #include "configs/load.h"
 #include "data/order.h"
 #include "data/tokenizer.h"
+#include "monitoring/data_consent.h"
 #include "worker/agree.h"
 #include "worker/loss_check.h"
 #include "worker/micro_batch.h"
@@ -72,6 +73,7 @@ void Trainer::CheckStart() {
                       std::to_string(dataset_->size()) + " samples, " + data_fingerprint_);
   CheckLoss(comm_, spec_.loss);
   WarnIfOneCore(comm_);
+  WarnIfFewCores(comm_, launch_.threads_asked, launch_.threads);
   WarnIfGpusIdle(comm_);
   progress_.SetTotalSteps(plan_->total_steps());
 }
@@ -93,11 +95,19 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   FileSystem& fs = PosixFileSystem();
   std::optional<Resumed> resumed;
   if (!fresh) {
+    // The root asks, and uses a consent up; its answer is everybody's.
+    std::string agreed;
+    Together(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      if (monitor::AgreedToData(launch_.run, launch_.consent, data_fingerprint_)) agreed = "yes";
+    });
+    agreed = comm_.BroadcastText(agreed, 0);
     resumed = Resume(fs, comm_, launch_.run.Checkpoints(), from, config_, *plan_, data_fingerprint_,
                      [this](uint64_t step) {
                        BuildModel(plan_->ResolutionAt(step));
                        return Target{spec_, *flat_, *statistics_};
-                     });
+                     },
+                     !agreed.empty());
   }
   if (resumed) {
     done_ = resumed->state.step;
