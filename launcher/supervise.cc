@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/token.h"
 #include "launcher/attempt.h"
 #include "launcher/commands.h"
 #include "launcher/finish.h"
@@ -79,14 +80,14 @@ class Supervisor {
     plan.threads = threads_;
     plan.cores = UsableCores();
     RemoveSharedMemory(job_.run.root);
-    const SharedNames names = SharedMemoryNames(job_.run.root, attempt_);
+    const SharedNames names = SharedMemoryNames(job_.run.root, attempt_, owner_);
     plan.board = names.board;
     plan.scratch = names.scratch;
     if (attempt_ == job_.first_attempt) plan.from = job_.from;
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
     bad_steps_taken_ = 0;
-    Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
+    Attempt attempt(plan, signals_, learned_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
     RemoveSharedMemory(job_.run.root);
     if (training_since_ > 0) train_seconds_ += end.noticed - training_since_;
@@ -271,6 +272,8 @@ class Supervisor {
   RestartPolicy policy_;
   Reporter reporter_;
   Ledger ledger_;
+  LearnedLimits learned_;
+  const std::string owner_ = RandomToken();
   int attempt_ = 0;
   bool said_stopping_ = false;
   JobView last_;
