@@ -36,7 +36,8 @@ std::vector<NamedArray> ParseBuffers(const BufferFile& file, const std::string& 
 
 class Reader : public StepReader {
  public:
-  Reader(const FileSystem& fs, std::string dir) : fs_(fs), dir_(std::move(dir)) {
+  Reader(const FileSystem& fs, std::string dir, OnRead on_read = {})
+      : fs_(fs), dir_(std::move(dir)), on_read_(std::move(on_read)) {
     const std::string commit = dir_ + "/" + kCommitName;
     manifest_ = DecodeManifest(fs_.ReadAll(commit), commit);
     for (size_t s = 0; s < manifest_.shards.size(); ++s) {
@@ -177,6 +178,7 @@ class Reader : public StepReader {
       CheckFile(shard.file, shard.file_bytes);  // changed since it was opened?
       throw;
     }
+    if (on_read_) on_read_(size);
   }
 
   void VerifySkeleton(const ShardInfo& shard) const {
@@ -193,6 +195,7 @@ class Reader : public StepReader {
 
   const FileSystem& fs_;
   const std::string dir_;
+  const OnRead on_read_;
   Manifest manifest_;
   std::vector<NamedArray> buffers_;
   std::vector<Segment> segments_;  // ascending, gap-free
@@ -232,8 +235,9 @@ std::string CheckpointsDir(const FileSystem& fs, const std::string& dir) {
   return fs.Exists(inside) ? inside : dir;
 }
 
-std::unique_ptr<StepReader> StepReader::Open(const FileSystem& fs, const std::string& dir) {
-  return std::make_unique<Reader>(fs, Resolve(fs, dir));
+std::unique_ptr<StepReader> StepReader::Open(const FileSystem& fs, const std::string& dir,
+                                             OnRead on_read) {
+  return std::make_unique<Reader>(fs, Resolve(fs, dir), std::move(on_read));
 }
 
 void VerifyStep(const FileSystem& fs, const std::string& dir) {

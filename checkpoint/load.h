@@ -19,9 +19,12 @@ struct StepEntry {
 // Committed steps (those with a whole COMMIT of any version), newest first, each step once.
 // Uncommitted directories are not listed. An empty or missing directory gives an empty list. Never
 // throws for what a crash can leave, but E-IO where a directory or a COMMIT cannot be read: a step
-// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of a
-// superseding commit, the step's superseded directory is listed in its place.
+// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of
+// a superseding commit, the step's superseded directory is listed in its place.
 std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
+
+// Told of bytes as they are read: a load that takes long is seen to move.
+using OnRead = std::function<void(uint64_t bytes)>;
 
 // One committed step. Reading never goes through index.h5.
 class StepReader {
@@ -29,7 +32,8 @@ class StepReader {
   // `dir`: a step directory, or a run directory / checkpoints directory (its newest step).
   // Throws UserError E-CKPT-MISSING, E-CKPT-UNCOMMITTED, EnvironmentError E-CKPT-CORRUPT
   // (missing or resized shard, damaged buffers.h5, bad COMMIT; names the file).
-  static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir);
+  static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir,
+                                          OnRead on_read = {});
   virtual ~StepReader() = default;
   virtual const std::string& dir() const = 0;
   virtual const RunState& state() const = 0;

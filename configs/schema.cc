@@ -159,9 +159,10 @@ std::vector<KeySpec> MakeTable() {
                 "how long failing disks, nodes, memory and hangs are tried again without a new "
                 "checkpoint before giving up (exit 4)")),
       Aside(Key("launcher.hang_seconds", AT(launcher.hang_seconds), kPositive,
-                "silence inside a step before a rank counts as hung (at least 5 median steps)")),
-      Aside(Key("launcher.start_seconds", AT(launcher.start_seconds), kPositive,
-                "longest time from starting the ranks to the first step")),
+                "seconds that a rank may compute without any progress before it counts as hung")),
+      Aside(
+          Key("launcher.start_seconds", AT(launcher.start_seconds), kPositive,
+              "seconds without any progress while starting, reading, saving or waiting for data")),
       Aside(Key("launcher.collective_seconds", AT(launcher.collective_seconds), kNotNegative,
                 "longest wait for other ranks in one collective before a rank ends the job "
                 "(E-MPI-TIMEOUT); 0 = no limit")),

@@ -20,7 +20,7 @@ std::string BaseName(const std::string& path) { return path.substr(path.rfind('/
 
 class TarDataset : public Dataset {
  public:
-  explicit TarDataset(const std::vector<std::string>& paths)
+  TarDataset(const std::vector<std::string>& paths, const std::function<void()>& indexed)
       : cache_(paths, kMaxOpenShards, kMaxIndexedSamples) {
     std::string identity;
     for (size_t shard = 0; shard < paths.size(); ++shard) {
@@ -30,6 +30,7 @@ class TarDataset : public Dataset {
       start_.push_back(start_.back() + samples);
       identity += BaseName(paths[shard]) + " " + std::to_string(file.size()) + " " +
                   std::to_string(samples) + "\n";
+      if (indexed) indexed();
     }
     fingerprint_ = Hex64(Fnv1a(identity));
   }
@@ -138,8 +139,9 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   return paths;
 }
 
-std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns) {
-  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns));
+std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns,
+                                             const std::function<void()>& indexed) {
+  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), indexed);
   if (dataset->size() == 0) {
     throw UserError("E-DATA-EMPTY", Join(patterns, ", "), "no sample with a picture in it",
                     "a sample is a .jpg, .jpeg or .png member of a tar; see docs/data-format.md");

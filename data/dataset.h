@@ -2,6 +2,7 @@
 // A set of WebDataset tar shards with random access by sample index.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,9 @@ class Dataset {
   // Expands braces (a directory stands for the .tar files in it), indexes every shard (sidecar
   // `<shard>.index` where present and current, else a scan of the headers). Throws UserError:
   // E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar: file and byte offset).
-  static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns);
+  // `indexed` is called after each shard.
+  static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns,
+                                             const std::function<void()>& indexed = {});
   virtual ~Dataset() = default;
 
   virtual uint64_t size() const = 0;
@@ -65,6 +68,8 @@ class BatchLoader {
     uint64_t first_step = 0;  // data step: index of the first global batch to deliver
     int workers = 1;
     int prefetch = 2;  // batches kept ready
+    // Called by the loader's threads after each sample.
+    std::function<void()> made = {};
   };
   // Throws UserError E-DATA-SMALL (fewer samples than a global batch), E-DATA-CROP.
   static std::unique_ptr<BatchLoader> Start(std::shared_ptr<const Dataset> dataset,

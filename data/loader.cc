@@ -176,7 +176,10 @@ class ThreadedLoader : public BatchLoader {
       std::exception_ptr error;
       size_t i = begin;
       try {
-        for (; i < end; ++i) slot->maker->Make(i);
+        for (; i < end; ++i) {
+          slot->maker->Make(i);
+          if (options_.made) options_.made();
+        }
       } catch (...) {
         error = std::current_exception();
       }

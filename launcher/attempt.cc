@@ -8,9 +8,8 @@
 
 #include "common/clock.h"
 #include "common/error.h"
-#include "launcher/blame.h"
 #include "launcher/lease.h"
-#include "launcher/mpirun_notice.h"
+#include "launcher/shared_memory.h"
 
 namespace contrail::launcher {
 namespace {
@@ -18,30 +17,37 @@ namespace {
 using monitor::Phase;
 
 constexpr int kLookMilliseconds = 100;
-constexpr double kMpirunLinger = 10;  // seconds for mpirun to end after its ranks
-constexpr double kFailedLinger = 2;   // seconds for a rank to end after its last word
-constexpr double kMpirunTidy = 0.2;   // seconds for mpirun to notice that its ranks are gone
-constexpr double kRemoteStop = 10;    // seconds for mpirun to end ranks on other nodes
-constexpr double kKillLimit = 20;     // seconds for killed processes to be gone
+constexpr double kMpirunTidy = 0.2;  // seconds for mpirun to notice that its ranks are gone
+constexpr double kRemoteStop = 10;   // seconds for mpirun to end ranks on other nodes
+constexpr double kKillLimit = 20;    // seconds for killed processes to be gone
 
 double Now() { return SystemClock().Monotonic(); }
 
+HangDetector::Limits LimitsOf(const AttemptPlan& plan) {
+  const auto& launcher = plan.config->launcher;
+  return {.hang_seconds = launcher.hang_seconds,
+          .start_seconds = launcher.start_seconds,
+          .save_seconds = launcher.start_seconds,
+          .collective_seconds = launcher.collective_seconds,
+          .other_nodes = !plan.Local()};
+}
+
 }  // namespace
 
-Attempt::Attempt(const AttemptPlan& plan, StopSignals& signals,
+Attempt::Attempt(const AttemptPlan& plan, StopSignals& signals, LearnedLimits& learned,
                  std::function<void(const JobView&)> observe)
     : plan_(plan),
       run_{plan.run_dir},
+      host_(HostName()),
       signals_(signals),
       observe_(std::move(observe)),
       watch_(plan.board, plan.ranks, plan.Local() ? plan.ranks : 0),
-      start_(Now()),
-      hangs_({plan.config->launcher.hang_seconds, plan.config->launcher.start_seconds}, start_),
-      previous_look_(start_) {
+      hangs_(LimitsOf(plan), learned, Now()),
+      previous_look_(Now()) {
   FileSystem& fs = PosixFileSystem();
   fs.MakeDirs(run_.Attempt(plan.attempt));
   fs.MakeDirs(run_.Logs(plan.attempt));
-  fs.MakeDir(plan.scratch);
+  MakeScratch(plan.scratch);
   mpirun_ = std::make_unique<Child>(MpirunCommand(plan));
   pump_ = std::make_unique<LogPump>(mpirun_->output(), fs, run_.Logs(plan.attempt) + "/node_0.log");
 }
@@ -58,7 +64,7 @@ AttemptEnd Attempt::Run() {
     PassOnStop();
     if (auto end = Check()) {
       end->last = watch_.view();
-      end->noticed = now;
+      end->noticed = Now();
       end->lingering = !StopEverything();
       end->gone = Now();
       return *end;
@@ -84,136 +90,132 @@ void Attempt::PassOnStop() {
 }
 
 std::optional<AttemptEnd> Attempt::Check() {
+  AttemptEnd end;
   if (signals_.at_once() || (signals_.stop() && !passed_on_)) {
-    AttemptEnd end;
     end.kind = AttemptEnd::Kind::kStopped;
     return end;
   }
-  if (auto end = CheckExits()) return end;
-  if (auto end = CheckMpirun()) return end;
-  return CheckSilence();
+  NoteEnds();
+  NoteRecords();
+  const Evidence evidence = Gather();
+  Verdict verdict = Judge(evidence);
+  switch (verdict.kind) {
+    case Verdict::Kind::kDone:
+      end.kind = AttemptEnd::Kind::kDone;
+      return end;
+    case Verdict::Kind::kStopped:
+      end.kind = AttemptEnd::Kind::kStopped;
+      return end;
+    case Verdict::Kind::kFailed:
+      break;
+    case Verdict::Kind::kWait:
+      // What is about to be judged is not a hang; ranks that are done may wait for one that is.
+      if (mpirun_->Status() || before_first_end_ > 0) return std::nullopt;
+      if (auto failed = CheckArrival()) return failed;
+      return CheckProgress();
+  }
+  Failure& failure = verdict.failure;
+  // The rank's, or mpirun's, last line says more than a code.
+  const bool speaks = failure.detail.starts_with("exited") || failure.cause == Cause::kStartFailed;
+  if (const std::string line = speaks ? LastLineOf(failure.rank) : ""; !line.empty()) {
+    failure.detail += ": " + line;
+  }
+  return Fail(failure, before_first_end_ > 0 ? before_first_end_ : previous_look_);
 }
 
-std::optional<AttemptEnd> Attempt::CheckExits() {
-  std::vector<RankEnd> ends;
-  bool talking = false;  // a rank that failed is still alive
-  for (const RankView& view : watch_.view().ranks) {
-    if (!view.exited && view.phase != Phase::kFailed) continue;
-    RankEnd end = {view.rank,
-                   HostName(),
-                   view.step,
-                   view.collective,
-                   monitor::ReadEndRecord(run_, plan_.attempt, view.rank),
-                   std::nullopt};
-    if (!end.record && view.exited) {
-      end.status = watch_.Process(view.rank)->ExitStatus(view.pid);
-      // A full disk may have kept it from leaving a record; its word and its code tell as much.
-      if (view.phase == Phase::kDone && end.status == 0) continue;
-    }
-    if (!view.exited && !end.record) {
-      talking = true;
-      continue;
-    }
-    ends.push_back(std::move(end));
-  }
-  if (talking) {
-    if (failed_since_ == 0) failed_since_ = watch_.view().now;
-    if (ends.empty() && watch_.view().now - failed_since_ < kFailedLinger) return std::nullopt;
-    for (const RankView& view : watch_.view().ranks) {
-      if (view.phase == Phase::kFailed && !view.exited) {
-        ends.push_back({view.rank, HostName(), view.step, view.collective, std::nullopt, {}});
-      }
-    }
-  }
-  std::optional<Failure> failure = FirstCause(ends);
-  if (!failure) return std::nullopt;
-  if (failure->cause == Cause::kRankDied && failure->detail.starts_with("exited")) {
-    const std::string line = LastLineOf(failure->rank);
-    if (!line.empty()) failure->detail += ": " + line;
-  }
-  return Fail(*failure, previous_look_);
-}
-
-std::optional<AttemptEnd> Attempt::CheckMpirun() {
+// Ranks of this node that ended, or said how they are about to.
+void Attempt::NoteEnds() {
   const JobView& view = watch_.view();
-  const bool all_done = view.up && std::all_of(view.ranks.begin(), view.ranks.end(),
-                                               [](const RankView& rank) { return rank.exited; });
-  if (!mpirun_->Status()) {
-    // Every rank here ended well (CheckExits), mpirun does not come to an end.
-    if (!all_done) all_done_since_ = view.now;
-    if (!plan_.Local() || !all_done || view.now - all_done_since_ < kMpirunLinger) {
-      return std::nullopt;
-    }
+  for (const RankView& rank : view.ranks) {
+    const std::optional<monitor::EndRecord>& said = watch_.LastWords(rank.rank);
+    if (!rank.exited && !said) continue;
+    const auto [place, is_new] = ends_.try_emplace(rank.rank);
+    RankEnd& end = place->second;
+    if (!is_new) continue;
+    end.rank = rank.rank;
+    end.host = host_;
+    end.step = rank.step;
+    end.collective = rank.collective;
+    end.record = said;
+    end.noticed = view.now;
+    if (!said) end.status = watch_.ExitStatus(rank.rank);
+    if (!end.Good() && before_first_end_ == 0) before_first_end_ = previous_look_;
   }
-  // The job is over: what do the ranks say, all of them?
-  std::vector<RankEnd> ends;
-  int records = 0;
-  bool stopped = false;
-  for (int rank = 0; rank < plan_.ranks; ++rank) {
-    RankEnd end = {rank, "", view.step, UINT64_MAX, std::nullopt, std::nullopt};
-    end.record = monitor::ReadEndRecord(run_, plan_.attempt, rank);
-    // Another node's record may take a moment to show up in a shared file system.
-    for (int tries = 0; !end.record && !plan_.Local() && records > 0 && tries < 20; ++tries) {
-      usleep(100'000);
-      end.record = monitor::ReadEndRecord(run_, plan_.attempt, rank);
-    }
-    if (end.record) {
-      ++records;
-      stopped = stopped || end.record->outcome == "stopped";
-    }
-    ends.push_back(std::move(end));
-  }
-  std::optional<Failure> failure = FirstCause(ends);
-  if (records == 0 && all_done) failure = std::nullopt;  // CheckExits accepted each of them
-  if (!failure) {
-    AttemptEnd end;
-    end.kind = stopped ? AttemptEnd::Kind::kStopped : AttemptEnd::Kind::kDone;
-    return end;
-  }
-  if (records == 0 && view.ranks.empty()) {
-    failure->cause = Cause::kStartFailed;
-    failure->rank = -1;
-    failure->detail = "mpirun " + DescribeExit(mpirun_->Status());
-    const std::string line = LastLineOf(-1);
-    if (!line.empty()) failure->detail += ": " + line;
-  } else if (failure->cause == Cause::kRankDied) {
-    usleep(50'000);  // mpirun's last words may still be on their way
-    const auto notice = FindMpirunNotice(pump_->Tail());
-    // Ranks that live on lost mpirun, not the other way round.
-    const bool alive = std::any_of(view.ranks.begin(), view.ranks.end(),
-                                   [](const RankView& rank) { return !rank.exited; });
-    failure->rank = notice ? notice->rank : alive ? -1 : failure->rank;
-    failure->host = notice ? notice->host : "";
-    failure->detail = notice  ? notice->detail
-                      : alive ? "mpirun " + DescribeExit(mpirun_->Status())
-                              : "gone, and mpirun " + DescribeExit(mpirun_->Status());
-  }
-  return Fail(*failure, previous_look_);
 }
 
-std::optional<AttemptEnd> Attempt::CheckSilence() {
+// Of ranks that said nothing here, once it matters and their records may be complete.
+void Attempt::NoteRecords() {
   const JobView& view = watch_.view();
-  if (!view.up && view.now - start_ > plan_.config->launcher.start_seconds) {
+  const auto ended = mpirun_->Status();
+  if (ended && mpirun_ended_ == 0) mpirun_ended_ = view.now;
+  const bool all_here_said = !view.ranks.empty() && ends_.size() >= view.ranks.size();
+  if (!records_ && (ended || (!plan_.Local() && all_here_said))) {
+    std::vector<int> silent;
     std::vector<bool> here(static_cast<size_t>(plan_.ranks));
     for (const RankView& rank : view.ranks) here[static_cast<size_t>(rank.rank)] = true;
-    Failure failure;
-    failure.cause = Cause::kStartFailed;
-    failure.rank = static_cast<int>(std::find(here.begin(), here.end(), false) - here.begin());
-    failure.host = HostName();
-    failure.detail = std::to_string(plan_.ranks - std::ssize(view.ranks)) + " of " +
-                     std::to_string(plan_.ranks) +
-                     " ranks did not come up in launcher.start_seconds";
-    return Fail(failure, start_);
+    for (int rank = 0; rank < plan_.ranks; ++rank) {
+      if (!here[static_cast<size_t>(rank)]) silent.push_back(rank);
+    }
+    records_ = std::make_unique<EndRecordReader>(run_, plan_.attempt, std::move(silent));
   }
-  const auto hang = hangs_.Look(view.ranks, view.now, ProcessState);
+  if (!records_) return;
+  for (const auto& [rank, record] : records_->Found()) {
+    RankEnd& end = ends_[rank];
+    end = {rank, record.host, record.step, record.collective, record, std::nullopt, view.now};
+  }
+}
+
+Evidence Attempt::Gather() {
+  const JobView& view = watch_.view();
+  Evidence evidence;
+  evidence.ranks = plan_.ranks;
+  evidence.one_node = plan_.Local();
+  evidence.allocation = plan_.allocation.has_value();
+  evidence.asked = signals_.stop();
+  evidence.host = host_;
+  evidence.mpirun_pid = mpirun_->pid();
+  evidence.shown = static_cast<int>(view.ranks.size());
+  for (const auto& [rank, end] : ends_) evidence.ends.push_back(end);
+  evidence.mpirun = mpirun_->Status();
+  if (evidence.mpirun) evidence.notice = FindMpirunNotice(pump_->Tail());
+  evidence.records_read = records_ && records_->LookedOnce();
+  evidence.now = view.now;
+  evidence.mpirun_ended = mpirun_ended_;
+  evidence.patience = plan_.config->launcher.hang_seconds;
+  return evidence;
+}
+
+// Ranks that do not come up, counted from the last one that did.
+std::optional<AttemptEnd> Attempt::CheckArrival() {
+  const JobView& view = watch_.view();
+  if (view.ranks.size() > shown_) last_arrival_ = hangs_.awake();
+  shown_ = std::max(shown_, view.ranks.size());
+  const double waited = hangs_.awake() - last_arrival_;
+  if (view.up || waited <= plan_.config->launcher.start_seconds) return std::nullopt;
+  std::vector<bool> here(static_cast<size_t>(plan_.ranks));
+  for (const RankView& rank : view.ranks) here[static_cast<size_t>(rank.rank)] = true;
+  Failure failure;
+  failure.cause = Cause::kStartFailed;
+  failure.rank = static_cast<int>(std::find(here.begin(), here.end(), false) - here.begin());
+  failure.host = host_;
+  failure.detail = std::to_string(plan_.ranks - std::ssize(view.ranks)) + " of " +
+                   std::to_string(plan_.ranks) + " ranks did not come up in launcher.start_seconds";
+  return Fail(failure, view.now - waited);
+}
+
+std::optional<AttemptEnd> Attempt::CheckProgress() {
+  const JobView& view = watch_.view();
+  const auto hang = hangs_.Look(view.ranks, view.now, [](int pid) {
+    return HangDetector::Facts{ProcessState(pid), MainThreadSeconds(pid)};
+  });
   if (!hang) return std::nullopt;
   Failure failure;
   failure.cause = hang->starting ? Cause::kStartFailed : Cause::kRankHung;
   failure.rank = hang->rank;
-  failure.host = HostName();
+  failure.host = host_;
   failure.detail = hang->detail;
   failure.step = view.step;
-  return Fail(failure, hang->last_sign);
+  return Fail(failure, view.now - hang->silent);
 }
 
 AttemptEnd Attempt::Fail(Failure failure, double last_sign) const {

@@ -1,11 +1,15 @@
 #pragma once
-// One attempt: from starting mpirun to the moment when none of its processes is left.
+// One attempt: from starting mpirun to the moment when none of its processes is left. The thread
+// that runs it watches, and touches no file system.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "launcher/blame.h"
+#include "launcher/end_records.h"
 #include "launcher/hang.h"
 #include "launcher/log_pump.h"
 #include "launcher/policy.h"
@@ -30,9 +34,10 @@ struct AttemptEnd {
 
 class Attempt {
  public:
-  // `observe` is called with every look (about ten a second). Throws EnvironmentError where mpirun
-  // or the log cannot be started.
-  Attempt(const AttemptPlan& plan, StopSignals& signals,
+  // `learned` outlives the attempt: what the run's ranks have been seen to need. `observe` is
+  // called with every look (about ten a second). Throws EnvironmentError where mpirun or the log
+  // cannot be started.
+  Attempt(const AttemptPlan& plan, StopSignals& signals, LearnedLimits& learned,
           std::function<void(const JobView&)> observe);
   ~Attempt();
 
@@ -44,26 +49,32 @@ class Attempt {
   void Wait();
   void PassOnStop();
   std::optional<AttemptEnd> Check();
-  std::optional<AttemptEnd> CheckExits();
-  std::optional<AttemptEnd> CheckMpirun();
-  std::optional<AttemptEnd> CheckSilence();
+  void NoteEnds();
+  void NoteRecords();
+  Evidence Gather();
+  std::optional<AttemptEnd> CheckArrival();
+  std::optional<AttemptEnd> CheckProgress();
   AttemptEnd Fail(Failure failure, double last_sign) const;
   std::string LastLineOf(int rank) const;
   bool StopEverything();
 
   const AttemptPlan plan_;
   const monitor::RunDir run_;
+  const std::string host_;
   StopSignals& signals_;
   const std::function<void(const JobView&)> observe_;
   Watch watch_;
-  const double start_;
   HangDetector hangs_;
   std::unique_ptr<Child> mpirun_;
   std::unique_ptr<LogPump> pump_;
+  std::unique_ptr<EndRecordReader> records_;
+  std::map<int, RankEnd> ends_;  // by rank
   double previous_look_;
-  bool passed_on_ = false;  // SIGUSR1 went to mpirun
-  double all_done_since_ = 0;
-  double failed_since_ = 0;
+  double before_first_end_ = 0;  // the look before a rank was found to have ended badly
+  double mpirun_ended_ = 0;
+  size_t shown_ = 0;         // ranks that have come up
+  double last_arrival_ = 0;  // of hangs_.awake()
+  bool passed_on_ = false;   // SIGUSR1 went to mpirun
 };
 
 }  // namespace contrail::launcher

@@ -13,11 +13,11 @@ std::optional<MpirunNotice> FindMpirunNotice(const std::deque<std::string>& line
   int rank = -1;
   for (const std::string& line : lines) {
     if (std::regex_search(line, match, signalled)) {
-      return MpirunNotice{std::stoi(match[1]), match[2], "killed by " + match[3].str()};
+      return MpirunNotice{std::stoi(match[1]), match[2], "killed by " + match[3].str(), true};
     }
     if (std::regex_search(line, match, process)) rank = std::stoi(match[1]);
     if (rank >= 0 && std::regex_search(line, match, code)) {
-      return MpirunNotice{rank, "", "exited with code " + match[1].str()};
+      return MpirunNotice{rank, "", "exited with code " + match[1].str(), false};
     }
   }
   return std::nullopt;

@@ -10,8 +10,9 @@ namespace contrail::launcher {
 
 struct MpirunNotice {
   int rank = -1;
-  std::string host;    // may be empty
-  std::string detail;  // "killed by signal 9 (Killed)", "exited with code 5"
+  std::string host;     // may be empty
+  std::string detail;   // "killed by signal 9 (Killed)", "exited with code 5"
+  bool killed = false;  // by a signal: it could not leave a word
 };
 
 // The first notice among mpirun's last lines, in Open MPI 4's words:

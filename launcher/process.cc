@@ -32,8 +32,8 @@ constexpr uint64_t kInfoExit = 1u << 3;
 constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidFdInfo);
 
 // The fields of /proc/PID/stat after the name, which may hold spaces and brackets itself.
-std::vector<std::string> StatFields(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+std::vector<std::string> StatFields(pid_t pid, const std::string& of = "/stat") {
+  std::ifstream in("/proc/" + std::to_string(pid) + of);
   std::string text;
   std::getline(in, text, '\0');
   const size_t end = text.rfind(')');
@@ -44,10 +44,12 @@ std::vector<std::string> StatFields(pid_t pid) {
   return fields;
 }
 
-constexpr size_t kState = 0;      // field 3 of proc(5)
-constexpr size_t kSession = 3;    // field 6
-constexpr size_t kStarted = 19;   // field 22
-constexpr size_t kExitCode = 49;  // field 52
+constexpr size_t kState = 0;         // field 3 of proc(5)
+constexpr size_t kSession = 3;       // field 6
+constexpr size_t kUserTicks = 11;    // field 14
+constexpr size_t kSystemTicks = 12;  // field 15
+constexpr size_t kStarted = 19;      // field 22
+constexpr size_t kExitCode = 49;     // field 52
 
 }  // namespace
 
@@ -124,6 +126,13 @@ std::string DescribeExit(std::optional<int> status) {
 char ProcessState(pid_t pid) {
   const std::vector<std::string> fields = StatFields(pid);
   return fields.empty() ? '\0' : fields[kState][0];
+}
+
+double MainThreadSeconds(pid_t pid) {
+  const auto fields = StatFields(pid, "/task/" + std::to_string(pid) + "/stat");
+  if (fields.size() <= kSystemTicks) return 0;
+  return (std::stod(fields[kUserTicks]) + std::stod(fields[kSystemTicks])) /
+         static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 std::vector<pid_t> SessionMembers(pid_t session) {

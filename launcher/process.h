@@ -45,6 +45,9 @@ std::string DescribeExit(std::optional<int> status);
 // The state letter of /proc/PID/stat (R S D T t Z X), or 0 where there is no such process.
 char ProcessState(pid_t pid);
 
+// Processor time of its main thread, 0 where there is no such process.
+double MainThreadSeconds(pid_t pid);
+
 // Every process of the session, the zombies left out.
 std::vector<pid_t> SessionMembers(pid_t session);
 

@@ -1,6 +1,7 @@
 #pragma once
 // An attempt's things in /dev/shm. Their names hold a hash of the run directory, so that a later
-// launcher of the same run finds what one that was killed could not remove.
+// launcher of the same run finds what one that was killed could not remove, and the owner token, so
+// that nobody can have made them before us.
 
 #include <string>
 
@@ -11,9 +12,14 @@ struct SharedNames {
   std::string scratch;  // Open MPI's files on one node, a folder
 };
 
-SharedNames SharedMemoryNames(const std::string& run_dir, int attempt);
+SharedNames SharedMemoryNames(const std::string& run_dir, int attempt, const std::string& owner);
 
-// Removes every board and scratch folder of the run. The caller holds the run's lock.
+// Makes the scratch folder, for this user alone. Throws EnvironmentError E-PROGRESS where the name
+// is taken or the folder cannot be made.
+void MakeScratch(const std::string& path);
+
+// Removes every board and scratch folder of the run that is this user's. The caller holds the run's
+// lock.
 void RemoveSharedMemory(const std::string& run_dir);
 
 }  // namespace contrail::launcher

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/token.h"
 #include "launcher/attempt.h"
 #include "launcher/claim.h"
 #include "launcher/commands.h"
@@ -156,7 +157,7 @@ class Supervisor {
     plan.ranks = Ranks();
     plan.threads = threads_;
     plan.cores = UsableCores();
-    const SharedNames names = SharedMemoryNames(job_.run.root, attempt_);
+    const SharedNames names = SharedMemoryNames(job_.run.root, attempt_, OwnerToken());
     plan.board = names.board;
     plan.scratch = names.scratch;
     // --from stands until something was committed on top of it.
@@ -307,6 +308,7 @@ class Supervisor {
   Reporter reporter_;
   Ledger ledger_;
   Tally tally_;
+  LearnedLimits learned_;
   uint64_t committed_ = 0;             // the newest committed step
   bool committed_in_attempt_ = false;  // by the last attempt
   bool committed_any_ = false;         // since the start

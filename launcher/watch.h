@@ -8,6 +8,7 @@
 
 #include "launcher/hang.h"
 #include "launcher/process.h"
+#include "monitoring/end_record.h"
 #include "monitoring/progress_word.h"
 
 namespace contrail::launcher {
@@ -30,8 +31,8 @@ struct JobView {
 
 class Watch {
  public:
-  // Makes the board anew. `expected`: ranks on this node; 0 where that is not known (several
-  // nodes), then those that show up are all. Throws EnvironmentError E-PROGRESS.
+  // Makes the board. `expected`: ranks on this node; 0 where that is not known (several nodes),
+  // then those that show up are all. Throws EnvironmentError E-PROGRESS.
   Watch(std::string board_path, int ranks, int expected);
   ~Watch();  // removes the board
 
@@ -41,18 +42,27 @@ class Watch {
 
   // Descriptors that become readable when a rank dies.
   std::vector<int> Descriptors() const;
-  const PidFd* Process(int rank) const;
+  // nullopt where it is not known.
+  std::optional<int> ExitStatus(int rank) const;
+  // What the rank said before it ended; nothing before that.
+  const std::optional<monitor::EndRecord>& LastWords(int rank) const;
   void KillAll() const;
 
  private:
   struct Known {
+    int word = -1;
     int pid = 0;
+    bool trusted = false;  // `process` is the rank's
     PidFd process;
     bool exited = false;
+    std::optional<monitor::EndRecord> said;
   };
+  void Meet(Known& known, int pid, uint64_t pid_namespace) const;
+  void Show(const Known& known, bool* training);
+
   const std::string path_;
-  const int words_;
   const int expected_;
+  const uint64_t pid_namespace_;
   std::unique_ptr<monitor::ProgressBoard> board_;
   std::vector<Known> known_;           // by rank
   std::optional<uint64_t> base_step_;  // where the attempt began to train

@@ -1,5 +1,6 @@
 #include "monitoring/end_record.h"
 
+#include <algorithm>
 #include <new>
 
 #include "common/error.h"
@@ -57,7 +58,7 @@ void DescribeFailure(const std::exception& error, EndRecord& record) {
   record.error_id = "E-BUG";
 }
 
-void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) {
+std::string EndRecordText(const EndRecord& record, size_t limit) {
   nlohmann::json object = {
       {"attempt", record.attempt},
       {"rank", record.rank},
@@ -70,33 +71,68 @@ void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) 
       {"message", record.message},
       {"time", record.time},
       {"culprit", record.culprit},
+      {"signal", record.signal},
+      {"daemon_asked", record.daemon_asked},
+      {"daemon", record.daemon},
   };
   if (!record.missing.empty()) object["missing"] = record.missing;
-  fs.MakeDirs(run.Attempt(record.attempt));
-  fs.WriteAtomically(run.EndRecord(record.attempt, record.rank), DumpLine(object) + "\n");
+  std::string text = DumpLine(object);
+  // Escapes make a text longer than its characters: cut, and look again. What is cut from the
+  // middle of a character is replaced by DumpLine.
+  std::string message = record.message;
+  while (text.size() > limit && !message.empty()) {
+    const size_t over = text.size() - limit;
+    message.resize(message.size() - std::min(message.size(), std::max<size_t>(1, over / 6)));
+    object["message"] = message + "...";
+    text = DumpLine(object);
+  }
+  if (text.size() > limit && object.contains("missing")) {
+    object["missing"] = std::vector<int>{record.missing.front()};
+    text = DumpLine(object);
+  }
+  return text;
 }
 
-std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
-                                       const FileSystem& fs) {
-  const auto object = ReadJsonObject(fs, run.EndRecord(attempt, rank));
-  if (!object) return std::nullopt;
+std::optional<EndRecord> ParseEndRecord(const std::string& text) {
+  const nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object()) return std::nullopt;
   EndRecord record;
-  record.attempt = Field(*object, "attempt", attempt);
-  record.rank = Field(*object, "rank", rank);
-  record.host = Field<std::string>(*object, "host", "");
-  record.pid = Field(*object, "pid", 0);
-  record.outcome = Field<std::string>(*object, "outcome", "");
-  record.step = Field<uint64_t>(*object, "step", 0);
-  record.collective = Field<uint64_t>(*object, "collective", 0);
-  record.error_id = Field<std::string>(*object, "error_id", "");
-  record.message = Field<std::string>(*object, "message", "");
-  if (const auto missing = object->find("missing"); missing != object->end()) {
+  record.attempt = Field(object, "attempt", 0);
+  record.rank = Field(object, "rank", -1);
+  record.host = Field<std::string>(object, "host", "");
+  record.pid = Field(object, "pid", 0);
+  record.outcome = Field<std::string>(object, "outcome", "");
+  record.step = Field<uint64_t>(object, "step", 0);
+  record.collective = Field<uint64_t>(object, "collective", 0);
+  record.error_id = Field<std::string>(object, "error_id", "");
+  record.message = Field<std::string>(object, "message", "");
+  if (const auto missing = object.find("missing"); missing != object.end()) {
     for (const auto& one : *missing) {
       if (one.is_number_integer()) record.missing.push_back(one.get<int>());
     }
   }
-  record.time = Field(*object, "time", 0.0);
-  record.culprit = Field(*object, "culprit", -1);
+  record.time = Field(object, "time", 0.0);
+  record.culprit = Field(object, "culprit", -1);
+  record.signal = Field(object, "signal", 0);
+  record.daemon_asked = Field(object, "daemon_asked", false);
+  record.daemon = Field(object, "daemon", 0);
+  return record;
+}
+
+void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) {
+  fs.MakeDirs(run.Attempt(record.attempt));
+  fs.WriteAtomically(run.EndRecord(record.attempt, record.rank), EndRecordText(record) + "\n");
+}
+
+std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
+                                       const FileSystem& fs) {
+  const std::optional<std::string> text = fs.ReadIfThere(run.EndRecord(attempt, rank));
+  if (!text) return std::nullopt;
+  std::optional<EndRecord> record = ParseEndRecord(*text);
+  if (record) {
+    record->attempt = attempt;
+    record->rank = rank;
+  }
   return record;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
-// How a worker ended, in its own words: attempts/attempt_A/end_rank_R.json. Exit codes of mpirun
-// and srun carry no truth; a rank without a record died without being able to speak.
+// How a worker ended, in its own words: said in its slot of the progress board first, which no disk
+// can hold up, then written to attempts/attempt_A/end_rank_R.json, which other nodes can read. Exit
+// codes of mpirun and srun carry no truth; a rank without a record died without being able to
+// speak.
 
 #include <cstdint>
 #include <exception>
@@ -27,6 +29,12 @@ struct EndRecord {
   double time = 0;           // seconds since the Unix epoch
   // The rank whose fault it was, where all ranks left together and know; -1 otherwise.
   int culprit = -1;
+  // The stop signal that this very process was sent; 0 = none (it stopped with the others).
+  int signal = 0;
+  // The daemon that started this rank was sent the same signal: a request to the whole node, not to
+  // this process.
+  bool daemon_asked = false;
+  int daemon = 0;  // that daemon's pid; mpirun's own on its node
 };
 
 // The outcome table.
@@ -43,9 +51,13 @@ int OutcomeExitCode(const std::string& name);
 // environment_error (E-MEMORY), other foreign exceptions are bugs.
 void DescribeFailure(const std::exception& error, EndRecord& record);
 
+// As one line of JSON without its end, the message shortened so that the line keeps to `limit`.
+std::string EndRecordText(const EndRecord& record, size_t limit = SIZE_MAX);
+std::optional<EndRecord> ParseEndRecord(const std::string& text);  // nullopt where it is none
+
 // Makes the attempt's directory where needed; readers see a whole record or none.
 void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs = PosixFileSystem());
-// nullopt where the rank left none (or a damaged one).
+// nullopt where the rank left none (or a damaged one). Throws E-IO where it cannot be read.
 std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
                                        const FileSystem& fs = PosixFileSystem());
 

@@ -126,7 +126,8 @@ std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
-                              const std::function<Target(uint64_t step)>& target, bool agreed) {
+                              const std::function<Target(uint64_t step)>& target, bool agreed,
+                              const ckpt::OnRead& read) {
   const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
   if (steps.empty() && from) {
     throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
@@ -140,7 +141,7 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
     bool resampled = false;
     try {
       Together(comm, [&] {
-        const auto step = ckpt::StepReader::Open(fs, entry.dir);
+        const auto step = ckpt::StepReader::Open(fs, entry.dir, read);
         CheckState(*step, config, data_fingerprint, agreed);
         resampled = ChangesResolution(*step, to.spec, plan);
         if (resampled) {
@@ -178,7 +179,8 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
 }
 
 void Initialise(FileSystem& fs, Comm& comm, const Config& config,
-                const std::vector<model::ParamSpec>& params, const Target& target) {
+                const std::vector<model::ParamSpec>& params, const Target& target,
+                const ckpt::OnRead& read) {
   FlatParams& flat = target.flat;
   const auto seed = static_cast<uint64_t>(config.run.seed);
   if (config.model.init == "random") {
@@ -191,7 +193,7 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config,
   }
   int64_t resolution = 0;
   Together(comm, [&] {
-    const auto step = ckpt::StepReader::Open(fs, config.model.init);
+    const auto step = ckpt::StepReader::Open(fs, config.model.init, read);
     eval::CheckModelUpToResolution(*step, target.spec, flat.layout());
     ReadOwnResampled(*step, flat);
     target.statistics.Import(eval::ReadBuffers(*step, target.statistics.specs()));

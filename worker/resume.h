@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/load.h"
 #include "checkpoint/state.h"
 #include "common/file_system.h"
 #include "configs/config.h"
@@ -40,18 +41,22 @@ struct Target {
 // images resampled, and the moments start from zero. Elsewhere another resolution than the step's
 // is an error (E-PHASE-RESOLUTION).
 //
+// `read` is told of bytes as they come in.
+//
 // `from`: exactly this step or an error. Throws AgreedError: E-CKPT-MISSING, E-CKPT-MODEL,
 // E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and that was
 // not `agreed` to).
 std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
-                              const std::function<Target(uint64_t step)>& target, bool agreed);
+                              const std::function<Target(uint64_t step)>& target, bool agreed,
+                              const ckpt::OnRead& read = {});
 
 // Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
 // whatever resolution it is.
 void Initialise(FileSystem& fs, Comm& comm, const Config& config,
-                const std::vector<model::ParamSpec>& params, const Target& target);
+                const std::vector<model::ParamSpec>& params, const Target& target,
+                const ckpt::OnRead& read = {});
 
 // All-gathers every bucket's weights from the ranks' own slices.
 void GatherWeights(Comm& comm, FlatParams& flat);

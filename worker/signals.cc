@@ -5,6 +5,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 
 namespace contrail::worker {
 namespace {
@@ -36,6 +40,17 @@ void CatchStopSignals() {
 bool StopRequested() { return StopSignal() != 0; }
 
 int StopSignal() { return stop_signal.load(std::memory_order_relaxed); }
+
+bool ParentWasSent(int signal) {
+  std::ifstream status("/proc/" + std::to_string(getppid()) + "/status");
+  uint64_t pending = 0;
+  for (std::string line; signal > 0 && std::getline(status, line);) {
+    if (line.starts_with("SigPnd:") || line.starts_with("ShdPnd:")) {
+      pending |= std::strtoull(line.c_str() + 7, nullptr, 16);
+    }
+  }
+  return signal > 0 && (pending >> (signal - 1) & 1) != 0;
+}
 
 void DieWithParent() {
   const pid_t parent = getppid();

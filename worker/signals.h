@@ -17,6 +17,10 @@ bool StopRequested();
 // The signal that asked, or 0.
 int StopSignal();
 
+// True where the signal waits at our parent, too, which a launcher starts with SIGTERM blocked:
+// then it was sent to everything on this node and not to this process alone.
+bool ParentWasSent(int signal);
+
 // The kernel kills this process when its parent (mpirun, orted) dies: no rank outlives its job.
 void DieWithParent();
 

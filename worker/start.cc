@@ -21,7 +21,7 @@
 namespace contrail::worker {
 namespace {
 
-// One rank's life; remembers what its end record needs.
+// One rank's life; remembers what its last words need.
 class Session {
  public:
   explicit Session(Comm& comm) : comm_(comm) {}
@@ -40,31 +40,31 @@ class Session {
     Together(comm_, [&] {
       CheckSize(comm_, parsed.Int("--ranks", 0, 1, 1'000'000));
       // Two nodes may be one host (and one board): words go by rank while there are enough.
-      const bool by_rank = comm_.size() <= monitor::ProgressBoard::kMaxLocalRanks;
-      progress_ = std::make_unique<Progress>(
-          parsed.Value("--progress"), by_rank ? comm_.rank() : comm_.local_rank(), comm_.rank());
+      const bool by_rank = comm_.size() <= monitor::ProgressBoard::kMaxWords;
+      progress_ = std::make_unique<Progress>(parsed.Value("--progress"),
+                                             by_rank ? comm_.rank() : comm_.local_rank(),
+                                             comm_.size(), comm_.rank());
     });
+    if (comm_.local_rank() == 0) progress_->UnlinkOwnBoard();
     comm_.ledger().SetObserver([this](const Ledger::Standing& now) {
-      progress_->Collectives(now.entered, now.done, now.oldest_unfinished);
+      progress_->Collectives(now.entered, now.done, now.oldest_unfinished, now.blocked);
     });
     launch_ = ResolveLaunch(comm_, parsed);
     known_ = !launch_.fresh;
     comm_.SetTimeout(launch_.config.launcher.collective_seconds);
     at::set_num_threads(launch_.threads);
-    const Outcome outcome = Train();
-    progress_->Enter(monitor::Phase::kDone);
-    End({.outcome = outcome == Outcome::kDone ? "done" : "stopped"});
+    trainer_ = std::make_unique<Trainer>(comm_, *progress_, launch_);
+    known_ = true;
+    const Outcome outcome = trainer_->Run();
+    End({.outcome = outcome == Outcome::kDone ? "done" : "stopped"}, monitor::Phase::kDone);
+    trainer_.reset();
     return outcome == Outcome::kDone ? kExitDone : kExitStopped;
   }
 
-  Outcome Train() {
-    Trainer trainer(comm_, *progress_, launch_);
-    known_ = true;
-    return trainer.Run();
-  }
-
-  // Leaves the end record and says in the progress word that this rank has failed.
-  void Fail(const std::exception& error) {
+  // Last words. The trainer is left as it is, and so is whatever its threads are at: to end them
+  // may take as long as the disk likes, and the end of the process does it as well.
+  // Returns the exit code.
+  int Fail(const std::exception& error, bool speaks) {
     monitor::EndRecord record;
     if (const auto* agreed = dynamic_cast<const AgreedError*>(&error)) {
       record.culprit = agreed->culprit();
@@ -73,14 +73,16 @@ class Session {
     if (const auto* timeout = dynamic_cast<const TimeoutError*>(&error)) {
       record.missing = timeout->missing();
     }
-    if (progress_) progress_->Enter(monitor::Phase::kFailed);
-    End(std::move(record));
+    const int code = monitor::OutcomeExitCode(record.outcome);
+    End(std::move(record), monitor::Phase::kFailed, speaks);
+    if (progress_) progress_->UnlinkOwnBoard();
+    static_cast<void>(trainer_.release());
+    return code;
   }
 
  private:
-  void End(monitor::EndRecord record) {
-    // A run directory that was never made holds no record either.
-    if (!known_) return;
+  // Into shared memory first, which works whatever the disk does, then into the end record.
+  void End(monitor::EndRecord record, monitor::Phase phase, bool speaks = false) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
     record.attempt = launch_.attempt;
@@ -90,6 +92,15 @@ class Session {
     record.step = progress_ ? progress_->step() : 0;
     record.collective = comm_.sequence();
     record.time = SystemClock().Now();
+    record.signal = StopSignal();
+    record.daemon_asked = ParentWasSent(record.signal);
+    record.daemon = getppid();
+    if (progress_) {
+      progress_->Say(EndRecordText(record, monitor::ProgressBoard::kLastWordsBytes), phase);
+    }
+    if (speaks) LogError(record.message);
+    // A run directory that was never made holds no record either.
+    if (!known_) return;
     try {
       monitor::WriteEndRecord(launch_.run, record);
     } catch (const std::exception& error) {
@@ -101,23 +112,19 @@ class Session {
   Launch launch_;
   bool known_ = false;  // launch_.run and launch_.attempt are those of a run
   std::unique_ptr<Progress> progress_;
+  std::unique_ptr<Trainer> trainer_;
 };
 
 int RunSession(Comm& comm, const std::vector<std::string>& args) {
-  Session session(comm);
+  // Not destroyed where it failed: threads that were left at work use it.
+  auto session = std::make_unique<Session>(comm);
   try {
-    return session.Run(args);
+    return session->Run(args);
   } catch (const AgreedError& error) {
-    if (error.speaks()) LogError(error.what());
-    session.Fail(error);
-    return error.exit_code();
+    return session.release()->Fail(error, error.speaks());
   } catch (const std::exception& error) {
     // This rank alone has failed: the others wait for it in a collective and must be ended.
-    monitor::EndRecord described;
-    monitor::DescribeFailure(AsError(error), described);
-    LogError(described.message);
-    session.Fail(error);
-    AbortMpi(monitor::OutcomeExitCode(described.outcome));
+    AbortMpi(session.release()->Fail(error, true));
   }
 }
 
@@ -132,6 +139,8 @@ int TrainCommand(const std::vector<std::string>& args) {
   const int code = RunSession(*comm, args);
   comm.reset();  // its thread uses MPI
   ShutdownMpi();
+  // After a failure threads may be left at work, which must not see static objects go.
+  if (code != kExitDone && code != kExitStopped) _exit(code);
   return code;
 }
 

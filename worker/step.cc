@@ -1,6 +1,7 @@
 #include "worker/step.h"
 
 #include <functional>
+#include <optional>
 
 #include "common/error.h"
 #include "worker/stopwatch.h"
@@ -9,6 +10,17 @@ namespace contrail::worker {
 namespace {
 
 at::Tensor Floats(int64_t rows, int64_t columns) { return at::zeros({rows, columns}, at::kFloat); }
+
+// While collectives that were started earlier are waited for.
+class Waiting {
+ public:
+  explicit Waiting(Progress* progress) {
+    if (progress != nullptr) doing_.emplace(*progress, monitor::Activity::kExchanging);
+  }
+
+ private:
+  std::optional<Doing> doing_;
+};
 
 }  // namespace
 
@@ -40,10 +52,25 @@ TrainStep::TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, cons
   logit_group_ = params[scale_].group;
   model_.Plan(micro_, micro_ * model.spec().text.context,
               {/*for_training=*/true, options.recompute});
-  model_.SetGroupNeeded([this](int group) { traffic_.Need(group); });
+  model_.SetGroupNeeded([this](int group) { Need(group); });
 }
 
 TrainStep::~TrainStep() { model_.SetGroupNeeded(nullptr); }
+
+void TrainStep::Touch() {
+  if (options_.progress != nullptr) options_.progress->Touch();
+}
+
+// A block is about to be computed: the one before it is.
+void TrainStep::Need(int group) {
+  const Waiting waiting(options_.progress);
+  traffic_.Need(group);
+}
+
+void TrainStep::WaitForWeights() {
+  const Waiting waiting(options_.progress);
+  traffic_.NeedAll();
+}
 
 void TrainStep::Cut(const data::Batch& batch) {
   CONTRAIL_ASSERT(batch.num_samples == local_);
@@ -121,7 +148,7 @@ void TrainStep::Backward(monitor::StepTimes& times) {
   AddLogitGradients();
   ReduceWhenReady(logit_group_);
   const auto done = [&](int group) { ReduceWhenReady(group); };
-  const auto not_done = [](int) {};
+  const auto not_done = [&](int) { Touch(); };
   // Groups count up in the order of forward use, so the text tower's come first on the way back.
   for (size_t i = 0; i < micros_.size(); ++i) {
     Micro& micro = micros_[i];
@@ -141,7 +168,10 @@ void TrainStep::Backward(monitor::StepTimes& times) {
       model_.BackwardImages(micro.d_image, done);
     }
   }
-  traffic_.FinishReduces();
+  {
+    const Waiting waiting(options_.progress);
+    traffic_.FinishReduces();
+  }
   times.grad_reduce = static_cast<float>(traffic_.TakeReduceSeconds());
   times.backward = watch.Lap() - times.grad_reduce;
 }
@@ -155,6 +185,7 @@ void TrainStep::AddLogitGradients() {
 }
 
 void TrainStep::ReduceWhenReady(int group) {
+  const Waiting waiting(options_.progress);  // there and then, where nothing overlaps
   for (const int bucket : flat_.GroupDone(group)) traffic_.StartReduce(bucket);
 }
 
@@ -169,6 +200,7 @@ void TrainStep::Update(uint64_t update, double lr, double grad_norm, monitor::St
   for (const int bucket : traffic_.order_of_use()) {
     AdamWStep(flat_, bucket, options_.adamw, update, lr, grad_scale);
     ClampOwnLogitScale(bucket);
+    const Waiting waiting(options_.progress);
     traffic_.StartGather(bucket);
   }
   model_.FoldStatistics();
@@ -216,12 +248,12 @@ std::vector<int64_t> TrainStep::BrokenRows() const {
 }
 
 double TrainStep::logit_scale() {
-  traffic_.Need(logit_group_);
+  Need(logit_group_);
   return std::exp(static_cast<double>(flat_.views().weights[scale_].item<float>()));
 }
 
 double TrainStep::logit_bias() {
-  traffic_.Need(logit_group_);
+  Need(logit_group_);
   return bias_ > 0 ? static_cast<double>(flat_.views().weights[bias_].item<float>()) : 0;
 }
 

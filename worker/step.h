@@ -30,6 +30,7 @@
 #include "worker/flat.h"
 #include "worker/loss_scale.h"
 #include "worker/optimizer.h"
+#include "worker/progress.h"
 
 namespace contrail::worker {
 
@@ -45,6 +46,8 @@ class TrainStep {
     bool overlap = true;  // bits do not depend on it
     Wire gradients = Wire::kAsStored;
     LossScale loss_scale = {};  // on for fp16
+    // Told of every block on the way forward and back, and of the optimizer's buckets.
+    Progress* progress = nullptr;
   };
   // The model must be bound to `flat` by the caller. Plans the arena.
   TrainStep(Comm& comm, model::ClipModel& model, FlatParams& flat, const Options& options);
@@ -62,7 +65,7 @@ class TrainStep {
   // other ranks may still be on their way.
   void Update(uint64_t update, double lr, double grad_norm, monitor::StepTimes& times);
   // Before anybody but Encode reads working weights.
-  void WaitForWeights() { traffic_.NeedAll(); }
+  void WaitForWeights();
 
   // Instead of Backward and Update, or of Update alone: the step leaves no trace.
   void Skip();
@@ -89,6 +92,8 @@ class TrainStep {
     at::Tensor d_image, d_text;  // [m, D] rows of d_image_, d_text_
   };
   void Cut(const data::Batch& batch);
+  void Touch();
+  void Need(int group);
   void AddLogitGradients();
   void ReduceWhenReady(int group);
   void ClampOwnLogitScale(int bucket);

@@ -9,13 +9,16 @@
 
 namespace contrail::worker {
 
+using monitor::Activity;
+
 Outcome Trainer::Run() {
   progress_.Enter(monitor::Phase::kTraining);
+  progress_.Do(Activity::kComputing);
   while (done_ < plan_->total_steps()) {
     if (plan_->ResolutionAt(done_) != spec_.resolution) ChangeResolution();
     Stopwatch watch;
     monitor::StepTimes times;
-    const data::Batch batch = loader_->Next();
+    const data::Batch batch = NextBatch();
     times.data_wait = watch.Lap();
 
     step_->Encode(batch, times);
@@ -24,7 +27,7 @@ Outcome Trainer::Run() {
     // The same on every rank, as the gradient norm: all of them skip a step, or none.
     const bool finite_loss = std::isfinite(loss.loss);
     if (finite_loss) step_->Backward(times);
-    reporter_->Late(lateness_.Exchange());
+    ReportLateness();
 
     Pulse pulse = {.grad_norm_squared = finite_loss ? step_->OwnGradSquares() : NAN,
                    .correct = loss.correct_image_to_text,
@@ -55,8 +58,7 @@ Outcome Trainer::Run() {
     }
     ++done_;
     verdict.hold_save = bad_steps_->in_a_row() > 0;
-    times.checkpoint_stall =
-        static_cast<float>(saver_->AfterStep(verdict, State(), [this] { return TakeSnapshot(); }));
+    times.checkpoint_stall = SaveWhereDue(verdict);
     times.total = watch.Total();
     times_ = times;
     Report(verdict, loss.loss, lr, scale, loss_scale);
@@ -66,11 +68,27 @@ Outcome Trainer::Run() {
   return done_ < plan_->total_steps() ? Outcome::kStopped : Outcome::kDone;
 }
 
+data::Batch Trainer::NextBatch() {
+  const Doing doing(progress_, Activity::kData);
+  return loader_->Next();
+}
+
+void Trainer::ReportLateness() {
+  const Doing doing(progress_, Activity::kExchanging);
+  reporter_->Late(lateness_.Exchange());
+}
+
+float Trainer::SaveWhereDue(const Verdict& verdict) {
+  const Doing doing(progress_, Activity::kSaving);
+  return static_cast<float>(saver_->AfterStep(verdict, State(), [this] { return TakeSnapshot(); }));
+}
+
 // Collective. Waits until the last step is committed, and its telemetry durable before it.
 void Trainer::CommitThisStep() {
   progress_.Enter(monitor::Phase::kSaving);
+  const Doing doing(progress_, Activity::kSaving);
   step_->WaitForWeights();
-  reporter_->Late(lateness_.Exchange());
+  ReportLateness();
   reporter_->Times(Exchange(comm_, {.times = times_}).times);
   saver_->Finish(State(), [this] { return TakeSnapshot(); });
 }

@@ -47,6 +47,9 @@ class Trainer {
   void MakeSaver();
   void StartLoader();
   void StartReporter();
+  data::Batch NextBatch();
+  void ReportLateness();
+  float SaveWhereDue(const Verdict& verdict);
   void CommitThisStep();
   ckpt::RunState State() const;
   ckpt::Snapshot TakeSnapshot() const;

@@ -59,7 +59,9 @@ void Trainer::CheckStart() {
   precision_ = ChoosePrecision(PosixFileSystem(), comm_, config_, spec_,
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
   Together(comm_, [&] {
-    dataset_ = data::Dataset::Open(config_.data.train);
+    const Doing doing(progress_, monitor::Activity::kIndexing);
+    dataset_ = data::Dataset::Open(config_.data.train,
+                                   [this] { progress_.Work(monitor::Activity::kIndexing, 1); });
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
         config_, spec_,
@@ -94,6 +96,8 @@ void Trainer::BuildModel(int64_t resolution) {
 void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   FileSystem& fs = PosixFileSystem();
   std::optional<Resumed> resumed;
+  const Doing doing(progress_, monitor::Activity::kReading);
+  const auto read = [this](uint64_t bytes) { progress_.Work(monitor::Activity::kReading, bytes); };
   if (!fresh) {
     // The root asks, and uses a consent up; its answer is everybody's.
     std::string agreed;
@@ -102,12 +106,13 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
       if (monitor::AgreedToData(launch_.run, launch_.consent, data_fingerprint_)) agreed = "yes";
     });
     agreed = comm_.BroadcastText(agreed, 0);
-    resumed = Resume(fs, comm_, launch_.run.Checkpoints(), from, config_, *plan_, data_fingerprint_,
-                     [this](uint64_t step) {
-                       BuildModel(plan_->ResolutionAt(step));
-                       return Target{spec_, *flat_, *statistics_};
-                     },
-                     !agreed.empty());
+    resumed = Resume(
+        fs, comm_, launch_.run.Checkpoints(), from, config_, *plan_, data_fingerprint_,
+        [this](uint64_t step) {
+          BuildModel(plan_->ResolutionAt(step));
+          return Target{spec_, *flat_, *statistics_};
+        },
+        !agreed.empty(), read);
   }
   if (resumed) {
     done_ = resumed->state.step;
@@ -119,7 +124,7 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
     ResumeLossScale(resumed->state);
   } else {
     BuildModel(plan_->ResolutionAt(0));
-    Initialise(fs, comm_, config_, model_->params(), {spec_, *flat_, *statistics_});
+    Initialise(fs, comm_, config_, model_->params(), {spec_, *flat_, *statistics_}, read);
   }
   model::BoundParams bound = flat_->views();
   bound.buffers = statistics_->views();
@@ -190,7 +195,8 @@ void Trainer::MakeStep() {
           .gradients = train.grad_reduce == "bf16" ? Wire::kBFloat16 : Wire::kAsStored,
           .loss_scale = precision_.name != "fp16" ? LossScale()
                         : loss_scale_.on()        ? loss_scale_
-                                                  : LossScale::On(train.initial_scale_power)});
+                                                  : LossScale::On(train.initial_scale_power),
+          .progress = &progress_});
 }
 
 void Trainer::MakeSaver() {
@@ -255,7 +261,8 @@ void Trainer::StartLoader() {
        .slice_end = static_cast<uint64_t>(comm_.rank() + 1) * share,
        .first_step = done_,
        .workers = static_cast<int>(config_.data.workers),
-       .prefetch = kBatchesAhead});
+       .prefetch = kBatchesAhead,
+       .made = [this] { progress_.Work(monitor::Activity::kData, 1); }});
 }
 
 void Trainer::StartReporter() {

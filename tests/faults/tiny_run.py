@@ -4,6 +4,7 @@ Used by tests/faults and tests/slurm; needs Python's standard library only.
 """
 
 import fcntl
+import glob
 import json
 import os
 import re
@@ -72,20 +73,34 @@ def fnv1a(text):
     return value
 
 
+HEADER, WORD = 4096, 128  # bytes of monitoring/progress_word.h
+
+
+HEADER, WORD = 4096, 128  # bytes of monitoring/progress_word.h
+
+
+def board_paths(run, attempt):
+    """The attempt's boards in shared memory (one, or none); their names end in the owner's token."""
+    return glob.glob(f"/dev/shm/contrail.{fnv1a(os.path.abspath(run)):016x}.{attempt}."
+                     + "[0-9a-f]" * 16)
+
+
 def board(run, attempt):
     """rank -> {phase, pid, step, collective}, from the progress words in shared memory."""
     words = {}
-    try:
-        with open(f"/dev/shm/contrail.{fnv1a(os.path.abspath(run)):016x}.{attempt}", "rb") as f:
-            data = f.read(64 * 128)
-    except FileNotFoundError:
-        return words
-    for at in range(0, len(data), 128):
-        phase, pid, step, collective = struct.unpack_from("<IiQQ", data, at)
-        rank, = struct.unpack_from("<i", data, at + 72)
-        if phase:
-            words[rank] = {"phase": PHASES[phase], "pid": pid, "step": step,
-                           "collective": collective}
+    for path in board_paths(run, attempt):
+        try:
+            with open(path, "rb") as f:
+                data = f.read(HEADER + 64 * WORD)
+        except FileNotFoundError:
+            continue
+        count, = struct.unpack_from("<I", data, 8)
+        for at in range(HEADER, HEADER + min(count, 64) * WORD, WORD):
+            phase, pid, step, collective = struct.unpack_from("<IiQQ", data, at)
+            rank, = struct.unpack_from("<i", data, at + 72)
+            if phase:
+                words[rank] = {"phase": PHASES[phase], "pid": pid, "step": step,
+                               "collective": collective}
     return words
 
 
@@ -206,4 +221,5 @@ class TinyRunTest(unittest.TestCase):
         self.assertEqual([n for n in os.listdir("/dev/shm") if n.startswith(prefix)], [])
 
 
-__all__ = ["TinyRunTest", "Supervised", "CONTRAIL", "BIN", "SOURCE", "alive", "board", "signal"]
+__all__ = ["TinyRunTest", "Supervised", "CONTRAIL", "BIN", "SOURCE", "HEADER", "WORD", "alive", "board",
+           "board_paths", "packed_data", "signal"]

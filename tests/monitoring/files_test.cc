@@ -1,11 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <new>
+#include <thread>
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "monitoring/data_consent.h"
 #include "monitoring/end_record.h"
@@ -17,21 +21,36 @@
 namespace contrail::monitor {
 namespace {
 
+constexpr auto kLauncher = ProgressBoard::Maker::kLauncher;
+
+// The id of what `work` throws and its text; "" where it does not.
+template <typename Work>
+std::string Refusal(Work work) {
+  try {
+    work();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 TEST(ProgressBoardTest, WordsAreSharedBetweenProcesses) {
   ScratchRun scratch;
-  const std::string path = scratch.run().root + "/board";
-  const auto board = ProgressBoard::Map(path);
-  EXPECT_EQ(board->word(1023).phase.load(), static_cast<uint32_t>(Phase::kAbsent));
+  const std::string path = scratch.run().root + "/board.0123456789abcdef";
+  const auto board = ProgressBoard::Make(path, 9, kLauncher);
+  EXPECT_EQ(board->words(), 9);
+  EXPECT_EQ(board->word(8).phase.load(), static_cast<uint32_t>(Phase::kAbsent));
   const pid_t child = fork();
   if (child == 0) {
-    const auto own = ProgressBoard::Map(path);
+    const auto own = ProgressBoard::OpenOrMake(path, 9);
     ProgressWord& word = own->word(3);
     word.rank = 7;
     word.pid = getpid();
     word.step = 41;
     word.loss = 0.1;
     word.phase = static_cast<uint32_t>(Phase::kTraining);
-    _exit(0);
+    own->Say(3, "in its own words");
+    _exit(own->maker() == kLauncher ? 0 : 1);
   }
   int status = 0;
   waitpid(child, &status, 0);
@@ -43,18 +62,128 @@ TEST(ProgressBoardTest, WordsAreSharedBetweenProcesses) {
   EXPECT_EQ(word.loss, 0.1);
   EXPECT_STREQ(PhaseName(static_cast<Phase>(word.phase.load())), "training");
   EXPECT_EQ(board->word(2).step, 0u);
+  EXPECT_EQ(board->LastWords(3), "in its own words");
+  EXPECT_FALSE(board->LastWords(2));
   // A second mapping of an existing board keeps what is there.
-  EXPECT_EQ(ProgressBoard::Map(path)->word(3).step, 41u);
+  EXPECT_EQ(ProgressBoard::Open(path, 9)->word(3).step, 41u);
+}
+
+TEST(ProgressBoardTest, AMappingOutlivesItsName) {
+  ScratchRun scratch;
+  const std::string path = scratch.run().root + "/board.0123456789abcdef";
+  EXPECT_EQ(ProgressBoard::Open(path, 1), nullptr);
+  const auto board = ProgressBoard::OpenOrMake(path, 1);
+  EXPECT_EQ(board->maker(), ProgressBoard::Maker::kWorker);
+  const auto other = ProgressBoard::OpenOrMake(path, 1);
+  unlink(path.c_str());
+  board->word(0).step = 5;
+  EXPECT_EQ(other->word(0).step, 5u);
+  EXPECT_TRUE(PosixFileSystem().List(scratch.run().root).empty());
+}
+
+TEST(ProgressBoardTest, ANameIsTakenOnce) {
+  ScratchRun scratch;
+  const std::string path = scratch.run().root + "/board.0123456789abcdef";
+  const auto board = ProgressBoard::Make(path, 4, kLauncher);
+  EXPECT_EQ(ProgressBoard::Make(path, 4, kLauncher), nullptr);
+  EXPECT_EQ(PosixFileSystem().List(scratch.run().root).size(), 1u);  // no draft stays
+}
+
+TEST(ProgressBoardTest, WhatIsNotOursIsNotTrusted) {
+  ScratchRun scratch;
+  const std::string root = scratch.run().root;
+  const std::string path = root + "/board.0123456789abcdef";
+  ProgressBoard::Make(path, 4, kLauncher);
+  const auto refused = [](const std::string& at) {
+    return Refusal([&] { ProgressBoard::OpenOrMake(at, 4); });
+  };
+  EXPECT_EQ(refused(path), "");
+  chmod(path.c_str(), 0660);
+  EXPECT_THAT(refused(path), testing::HasSubstr("others may write it"));
+  chmod(path.c_str(), 0600);
+  EXPECT_THAT(Refusal([&] { ProgressBoard::Open(path, 5); }), testing::HasSubstr("too small"));
+  // Another job's board under our name, a link to it, and a file that is none.
+  const std::string renamed = root + "/board.fedcba9876543210";
+  PosixFileSystem().Rename(path, renamed);
+  EXPECT_THAT(refused(renamed), testing::HasSubstr("another job's"));
+  ASSERT_EQ(symlink(renamed.c_str(), path.c_str()), 0);
+  EXPECT_THAT(refused(path), testing::HasSubstr("E-PROGRESS"));
+  unlink(path.c_str());
+  WriteFile(path, std::string(20000, 'x'));
+  chmod(path.c_str(), 0600);
+  EXPECT_THAT(refused(path), testing::HasSubstr("no progress board"));
+  WriteFile(path, "");
+  EXPECT_THAT(refused(path), testing::HasSubstr("no progress board"));
+  if (geteuid() == 0) {
+    ProgressBoard::Make(root + "/board.00000000000000aa", 4, kLauncher);
+    ASSERT_EQ(chown((root + "/board.00000000000000aa").c_str(), 12345, 12345), 0);
+    EXPECT_THAT(refused(root + "/board.00000000000000aa"),
+                testing::HasSubstr("belongs to somebody else"));
+  }
+}
+
+TEST(ProgressBoardTest, LastWordsAreWholeOrCutNeverMixed) {
+  const auto board = ProgressBoard::Private();
+  board->Say(0, "");
+  EXPECT_EQ(board->LastWords(0), "");
+  board->Say(0, std::string(5000, 'a'));
+  EXPECT_EQ(board->LastWords(0), std::string(ProgressBoard::kLastWordsBytes, 'a'));
+  // A reader that comes while another text is being written sees one of the two, or nothing.
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (char c = 'a'; !stop; c = c == 'z' ? 'a' : static_cast<char>(c + 1)) {
+      board->Say(0, std::string(static_cast<size_t>(c), c));
+    }
+  });
+  std::string last;
+  int changes = 0;
+  const double end = SystemClock().Monotonic() + 20;
+  while (changes < 500 && SystemClock().Monotonic() < end) {
+    const auto text = board->LastWords(0);
+    if (!text || *text == last) continue;
+    last = *text;
+    ++changes;
+    if (text->size() == ProgressBoard::kLastWordsBytes) continue;  // the writer has not begun
+    ASSERT_EQ(*text, std::string(static_cast<size_t>(text->front()), text->front()));
+  }
+  stop = true;
+  writer.join();
+  EXPECT_GT(changes, 1);
 }
 
 TEST(ProgressBoardTest, AnUnusablePathIsNamed) {
-  try {
-    ProgressBoard::Map("/proc/nowhere/board");
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.id(), "E-PROGRESS");
-    EXPECT_THAT(error.what(), testing::HasSubstr("/proc/nowhere/board"));
-  }
+  EXPECT_THAT(
+      Refusal([] { ProgressBoard::OpenOrMake("/proc/nowhere/board.x", 1); }),
+      testing::AllOf(testing::HasSubstr("E-PROGRESS"), testing::HasSubstr("/proc/nowhere/board")));
+}
+
+TEST(EndRecordTest, LongMessagesAreCutToFitASlot) {
+  EndRecord record{.attempt = 3, .rank = 5, .host = "n7", .outcome = "user_error"};
+  record.error_id = "E-DATA-IMAGE";
+  record.message = "E-DATA-IMAGE: pairs-000.tar/\x01\xff: ";
+  for (int i = 0; i < 3000; ++i) record.message += i % 3 == 0 ? "\n" : "\u00e9";
+  record.signal = 15;
+  record.daemon_asked = true;
+  const size_t limit = ProgressBoard::kLastWordsBytes;
+  const std::string text = EndRecordText(record, limit);
+  EXPECT_LE(text.size(), limit);
+  EXPECT_GT(text.size(), limit / 2);
+  const auto read = ParseEndRecord(text);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->rank, 5);
+  EXPECT_EQ(read->outcome, "user_error");
+  EXPECT_EQ(read->error_id, "E-DATA-IMAGE");
+  EXPECT_EQ(read->signal, 15);
+  EXPECT_TRUE(read->daemon_asked);
+  EXPECT_THAT(read->message, testing::StartsWith("E-DATA-IMAGE: pairs-000.tar/"));
+  // A rank waited for by a thousand others that are missing still says who it is.
+  record.message = "short";
+  record.missing.resize(1000, 999);
+  const auto waited = ParseEndRecord(EndRecordText(record, limit));
+  ASSERT_TRUE(waited);
+  EXPECT_EQ(waited->missing, std::vector<int>{999});
+  EXPECT_FALSE(ParseEndRecord(text.substr(0, text.size() / 2)));
+  EXPECT_FALSE(ParseEndRecord(""));
 }
 
 TEST(EndRecordTest, RoundTripAndAbsence) {

@@ -9,12 +9,14 @@ constexpr size_t kKept = 4096;
 
 }  // namespace
 
-uint64_t Ledger::Enter(Operation operation, int64_t bytes) {
+uint64_t Ledger::Enter(Operation operation, int64_t bytes, bool blocking) {
   const std::lock_guard lock(mutex_);
   Entry entry;
   entry.sequence = ++entered_;
   entry.operation = operation;
   entry.bytes = bytes;
+  entry.blocking = blocking;
+  if (blocking) ++blocking_;
   entries_.push_back(entry);
   if (entries_.size() > kKept && entries_.front().done) entries_.pop_front();
   Tell();
@@ -27,6 +29,7 @@ void Ledger::Leave(uint64_t sequence, double waited, double moved) {
                   sequence <= entered_);
   const uint64_t first = entries_.front().sequence;
   Entry& entry = entries_[sequence - first];
+  if (entry.blocking && !entry.done) --blocking_;
   entry.done = true;
   entry.waited = waited;
   entry.moved = moved;
@@ -41,7 +44,7 @@ void Ledger::Tell() {
 }
 
 Ledger::Standing Ledger::StandingLocked() const {
-  Standing now{.entered = entered_, .done = done_};
+  Standing now{.entered = entered_, .done = done_, .blocked = blocking_ > 0};
   if (done_ < entered_) {
     now.oldest_unfinished = entries_[done_ + 1 - entries_.front().sequence].operation;
   }

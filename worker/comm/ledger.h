@@ -20,7 +20,8 @@ class Ledger {
   struct Entry {
     uint64_t sequence = 0;
     Operation operation = Operation::kNone;
-    int64_t bytes = 0;  // of the whole tensor
+    int64_t bytes = 0;      // of the whole tensor
+    bool blocking = false;  // the issuing thread waits inside it
     bool done = false;
     double waited = 0;  // seconds until the last rank had arrived
     double moved = 0;   // seconds from then to the end
@@ -29,11 +30,12 @@ class Ledger {
     uint64_t entered = 0;  // the last one issued
     uint64_t done = 0;     // all up to this one are finished
     Operation oldest_unfinished = Operation::kNone;
+    bool blocked = false;  // a blocking one is unfinished
   };
   // Called at every change, by whichever thread made it, one call at a time.
   using Observer = std::function<void(const Standing&)>;
 
-  uint64_t Enter(Operation operation, int64_t bytes);
+  uint64_t Enter(Operation operation, int64_t bytes, bool blocking = false);
   void Leave(uint64_t sequence, double waited, double moved);
 
   void SetObserver(Observer observer);
@@ -54,6 +56,7 @@ class Ledger {
   std::deque<Entry> entries_;  // consecutive numbers, newest last
   uint64_t entered_ = 0;
   uint64_t done_ = 0;
+  int blocking_ = 0;  // unfinished
   double waiting_ = 0;
   double moving_ = 0;
   Observer observer_;

@@ -45,7 +45,7 @@ MpiBackend::MpiBackend(MPI_Comm comm, Limits limits)
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::Run(Collective collective, c10d::OpType type,
                                                bool async) {
-  collective.sequence = ledger_.Enter(collective.operation, BytesOf(collective));
+  collective.sequence = ledger_.Enter(collective.operation, BytesOf(collective), !async);
   if (async) return later_.Start(std::move(collective), type, timeout_);
   now_.Run(collective, timeout_);
   return c10::make_intrusive<FinishedWork>(getRank(), type, collective.sequence);
