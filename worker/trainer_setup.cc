@@ -7,6 +7,7 @@
 #include "worker/agree.h"
 #include "worker/loss_check.h"
 #include "worker/micro_batch.h"
+#include "worker/open_data.h"
 #include "worker/start_checks.h"
 #include "worker/trainer.h"
 
@@ -57,8 +58,8 @@ void Trainer::CheckStart() {
   });
   precision_ = ChoosePrecision(PosixFileSystem(), comm_, config_, spec_,
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
+  dataset_ = OpenData(comm_, config_.data.train);
   Together(comm_, [&] {
-    dataset_ = data::Dataset::Open(config_.data.train);
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
         config_, spec_,
