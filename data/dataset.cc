@@ -12,7 +12,6 @@
 namespace contrail::data {
 namespace {
 
-constexpr size_t kMaxOpenShards = 256;
 constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
 constexpr uint64_t kMaxGap = 64 * 1024;             // bytes read for nothing to save a second read
 
@@ -20,19 +19,20 @@ std::string BaseName(const std::string& path) { return path.substr(path.rfind('/
 
 class TarDataset : public Dataset {
  public:
-  TarDataset(const std::vector<std::string>& paths, const std::function<void()>& indexed)
-      : cache_(paths, kMaxOpenShards, kMaxIndexedSamples) {
-    std::string identity;
+  // Reads the heads itself; what it had to scan for them stays open.
+  TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard)
+      : cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+    std::vector<ShardHead> heads;
     for (size_t shard = 0; shard < paths.size(); ++shard) {
-      const PositionedFile file(paths[shard]);
-      const std::optional<IndexHead> head = ReadIndexHead(file);
-      const uint64_t samples = head ? head->samples : cache_.Get(shard)->index.samples.size();
-      start_.push_back(start_.back() + samples);
-      identity += BaseName(paths[shard]) + " " + std::to_string(file.size()) + " " +
-                  std::to_string(samples) + "\n";
-      if (indexed) indexed();
+      heads.push_back(cache_.Head(shard));
+      if (on_shard) on_shard(heads.back());
     }
-    fingerprint_ = Hex64(Fnv1a(identity));
+    Number(heads);
+  }
+
+  explicit TarDataset(const std::vector<ShardHead>& heads)
+      : cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+    Number(heads);
   }
 
   uint64_t size() const override { return start_.back(); }
@@ -68,6 +68,23 @@ class TarDataset : public Dataset {
     std::string* to;
   };
 
+  static std::vector<std::string> PathsOf(const std::vector<ShardHead>& heads) {
+    std::vector<std::string> paths;
+    for (const ShardHead& head : heads) paths.push_back(head.path);
+    return paths;
+  }
+
+  void Number(const std::vector<ShardHead>& heads) {
+    std::string identity;
+    for (const ShardHead& head : heads) {
+      start_.push_back(start_.back() + head.samples);
+      bytes_.push_back(head.bytes);
+      identity += BaseName(head.path) + " " + std::to_string(head.bytes) + " " +
+                  std::to_string(head.samples) + "\n";
+    }
+    fingerprint_ = Hex64(Fnv1a(identity));
+  }
+
   size_t ShardOf(uint64_t sample) const {
     CONTRAIL_ASSERT(sample < size());
     const auto after = std::upper_bound(start_.begin(), start_.end(), sample);
@@ -76,6 +93,12 @@ class TarDataset : public Dataset {
 
   const SampleEntry& Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
     const uint64_t within = sample - start_[shard];
+    if (open.file.size() != bytes_[shard]) {
+      throw UserError("E-DATA-INDEX", open.file.path(),
+                      "the shard has " + std::to_string(open.file.size()) + " bytes, and had " +
+                          std::to_string(bytes_[shard]) + " when the run started",
+                      "every node must see the same shards, and no shard may change under a run");
+    }
     if (open.index.samples.size() != start_[shard + 1] - start_[shard]) {
       throw UserError("E-DATA-INDEX", open.file.path(),
                       "the shard and its .index disagree on the number of samples",
@@ -117,6 +140,7 @@ class TarDataset : public Dataset {
 
   mutable ShardCache cache_;
   std::vector<uint64_t> start_{0};
+  std::vector<uint64_t> bytes_;
   std::string fingerprint_;
 };
 
@@ -139,14 +163,27 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   return paths;
 }
 
+ShardHead ReadShardHead(const std::string& path) {
+  const PositionedFile tar(path);
+  const std::optional<IndexHead> head = ReadIndexHead(tar);
+  return {path, tar.size(), head ? head->samples : ScanShard(tar).samples.size()};
+}
+
+std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads) {
+  return std::make_shared<TarDataset>(heads);
+}
+
 std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns,
-                                             const std::function<void()>& indexed) {
-  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), indexed);
-  if (dataset->size() == 0) {
-    throw UserError("E-DATA-EMPTY", Join(patterns, ", "), "no sample with a picture in it",
-                    "a sample is a .jpg, .jpeg or .png member of a tar; see docs/data-format.md");
-  }
+                                             const OnShard& on_shard) {
+  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard);
+  CheckNotEmpty(*dataset, patterns);
   return dataset;
+}
+
+void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patterns) {
+  if (dataset.size() > 0) return;
+  throw UserError("E-DATA-EMPTY", Join(patterns, ", "), "no sample with a picture in it",
+                  "a sample is a .jpg, .jpeg or .png member of a tar; see docs/data-format.md");
 }
 
 }  // namespace contrail::data

@@ -14,14 +14,28 @@ namespace contrail::data {
 
 class Tokenizer;
 
+// What a data set must know of a shard to number its samples.
+struct ShardHead {
+  std::string path;
+  uint64_t bytes = 0;
+  uint64_t samples = 0;
+};
+using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
+
+// Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
+// headers. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
+ShardHead ReadShardHead(const std::string& path);
+
 class Dataset {
  public:
-  // Expands braces (a directory stands for the .tar files in it), indexes every shard (sidecar
-  // `<shard>.index` where present and current, else a scan of the headers). Throws UserError:
-  // E-DATA-MISSING, E-DATA-EMPTY, E-DATA-TAR (torn tar: file and byte offset).
-  // `indexed` is called after each shard.
+  // Expands braces (a directory stands for the .tar files in it) and reads every shard's head.
+  // Throws as ReadShardHead does, and UserError E-DATA-EMPTY.
   static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns,
-                                             const std::function<void()>& indexed = {});
+                                             const OnShard& on_shard = {});
+  // From heads that were read before, perhaps by another process: opens nothing. A shard is opened
+  // when a sample of it is first read; then one of another size or number of samples throws
+  // UserError E-DATA-INDEX. May be empty.
+  static std::shared_ptr<const Dataset> OpenKnown(const std::vector<ShardHead>& heads);
   virtual ~Dataset() = default;
 
   virtual uint64_t size() const = 0;
@@ -37,6 +51,9 @@ class Dataset {
   };
   virtual Sample Read(uint64_t sample) const = 0;  // thread safe
 };
+
+// Throws UserError E-DATA-EMPTY where no shard of the data set has a sample.
+void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patterns);
 
 // The shards that patterns name: braces expanded, a directory stands for the .tar files in it.
 std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns);

@@ -12,7 +12,7 @@ namespace contrail::data {
 namespace {
 
 [[noreturn]] void Fail(const std::string& path, const std::string& doing, int err) {
-  throw EnvironmentError("E-IO", path, "could not " + doing + ": " + ErrnoText(err));
+  throw IoError(err, path, "could not " + doing);
 }
 
 std::string Absolute(const std::string& path) {
@@ -46,6 +46,10 @@ PositionedFile::PositionedFile(const std::string& path) : path_(path) {
 }
 
 PositionedFile::~PositionedFile() { ::close(fd_); }
+
+bool OutOfDescriptors(const IoError& error) {
+  return error.number() == EMFILE || error.number() == ENFILE;
+}
 
 size_t PositionedFile::ReadSome(void* to, size_t size, uint64_t offset) const {
   size_t done = 0;

@@ -1,18 +1,37 @@
 #include "data/shard_cache.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace contrail::data {
 namespace {
 
-std::shared_ptr<const OpenShard> OpenNow(const std::string& path) {
-  auto shard = std::make_shared<OpenShard>(path);
-  std::optional<ShardIndex> sidecar = ReadIndex(shard->file);
-  shard->index = sidecar ? std::move(*sidecar) : ScanShard(shard->file);
-  return shard;
-}
+constexpr size_t kMostShards = 256;
+constexpr size_t kFewestShards = 4;
 
 }  // namespace
+
+size_t ShardCache::DescriptorShare() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);  // cannot fail: the resource is known
+  return std::clamp<rlim_t>(limit.rlim_cur / 4, kFewestShards, kMostShards);
+}
+
+ShardHead ShardCache::Head(size_t shard) {
+  std::shared_ptr<OpenShard> open;
+  std::optional<IndexHead> head;
+  WithDescriptors([&] {
+    open = std::make_shared<OpenShard>(paths_[shard]);
+    head = ReadIndexHead(open->file);
+  });
+  if (head) return {paths_[shard], open->file.size(), head->samples};
+  open->index = ScanShard(open->file);
+  ShardHead scanned = {paths_[shard], open->file.size(), open->index.samples.size()};
+  Keep(shard, std::move(open));
+  return scanned;
+}
 
 std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
   std::promise<std::shared_ptr<const OpenShard>> promise;
@@ -33,7 +52,14 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
   }
   if (!mine) return future.get();
   try {
-    promise.set_value(OpenNow(paths_[shard]));
+    std::shared_ptr<OpenShard> open;
+    std::optional<ShardIndex> sidecar;
+    WithDescriptors([&] {
+      open = std::make_shared<OpenShard>(paths_[shard]);
+      sidecar = ReadIndex(open->file);
+    });
+    open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file);
+    promise.set_value(std::move(open));
   } catch (...) {
     promise.set_exception(std::current_exception());
     const std::lock_guard lock(mutex_);
@@ -50,16 +76,51 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
   return future.get();
 }
 
+void ShardCache::Keep(size_t shard, std::shared_ptr<const OpenShard> open) {
+  const std::lock_guard lock(mutex_);
+  if (slots_.count(shard) > 0) return;
+  std::promise<std::shared_ptr<const OpenShard>> promise;
+  const uint64_t samples = open->index.samples.size() + 1;
+  promise.set_value(std::move(open));
+  recent_.push_front(shard);
+  slots_[shard] = {promise.get_future().share(), recent_.begin(), samples};
+  samples_ += samples;
+  Evict();
+}
+
+// Runs `open`, which opens files; where there is no descriptor for one, closes shards and tries
+// again. Fails only when none of the cache's is left.
+void ShardCache::WithDescriptors(const std::function<void()>& open) {
+  for (;;) {
+    try {
+      return open();
+    } catch (const IoError& error) {
+      if (!OutOfDescriptors(error)) throw;
+      const std::lock_guard lock(mutex_);
+      if (!EvictOldest()) throw;
+    }
+  }
+}
+
 void ShardCache::Evict() {
-  auto oldest = recent_.end();
-  while ((slots_.size() > max_shards_ || samples_ > max_samples_) && oldest != recent_.begin()) {
+  while (slots_.size() > max_shards_ || samples_ > max_samples_) {
+    if (!EvictOldest()) return;
+  }
+}
+
+// Forgets the shard that was not used for longest, but for the newest and those being opened; a
+// thread that still reads from it closes it when it is done. False where there is none.
+bool ShardCache::EvictOldest() {
+  for (auto oldest = recent_.end(); oldest != recent_.begin();) {
     --oldest;
     const auto slot = slots_.find(*oldest);
-    if (oldest == recent_.begin() || slot->second.samples == 0) continue;  // in use or opening
+    if (oldest == recent_.begin() || slot->second.samples == 0) continue;
     samples_ -= slot->second.samples;
     slots_.erase(slot);
-    oldest = recent_.erase(oldest);
+    recent_.erase(oldest);
+    return true;
   }
+  return false;
 }
 
 }  // namespace contrail::data

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "data/dataset.h"
 #include "data/shard_index.h"
 
 namespace contrail::data {
@@ -22,13 +23,21 @@ struct OpenShard {
 
 // Thread safe. A run reads from the few shards its shuffle window touches, so keeping a bounded
 // number open costs no repeated work and neither descriptors nor memory grow with the dataset.
+// Where the process has no descriptor left all the same, shards are closed until one is free.
 class ShardCache {
  public:
+  // How many shards this process may keep open: a quarter of its descriptors, as sockets,
+  // checkpoints and logs need some too, and at most 256.
+  static size_t DescriptorShare();
+
   ShardCache(std::vector<std::string> paths, size_t max_shards, uint64_t max_samples)
       : paths_(std::move(paths)), max_shards_(max_shards), max_samples_(max_samples) {}
 
   // Opens and indexes the shard on first use; other threads that want it wait for the first.
   std::shared_ptr<const OpenShard> Get(size_t shard);
+
+  // The shard's head. Opens the shard once; one that had to be scanned is kept as Get keeps it.
+  ShardHead Head(size_t shard);
 
   const std::string& path(size_t shard) const { return paths_[shard]; }
 
@@ -39,7 +48,10 @@ class ShardCache {
     std::list<size_t>::iterator place;
     uint64_t samples = 0;  // 0 while it is being opened
   };
+  void Keep(size_t shard, std::shared_ptr<const OpenShard> open);
   void Evict();
+  bool EvictOldest();
+  void WithDescriptors(const std::function<void()>& open);
 
   const std::vector<std::string> paths_;
   const size_t max_shards_;

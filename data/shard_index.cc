@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <limits>
 #include <map>
 
 #include "common/error.h"
@@ -67,10 +68,27 @@ bool ParseU64(std::string_view text, uint64_t& value) {
   return code == std::errc() && end == text.data() + text.size();
 }
 
-// The first line where it describes `tar`.
-std::optional<IndexHead> CheckHead(std::string_view line, const PositionedFile& tar) {
+// Up to `most` bytes of the sidecar, opened once; "" where it is not there or cannot be read.
+std::string SidecarText(const PositionedFile& tar, size_t most) {
+  try {
+    const PositionedFile file(IndexPath(tar.path()));
+    std::string text(std::min<uint64_t>(most, file.size()), '\0');
+    text.resize(file.ReadSome(text.data(), text.size(), 0));
+    return text;
+  } catch (const IoError& error) {
+    if (OutOfDescriptors(error)) throw;  // a scan of the archive would only hide it
+    return "";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+// The first line where it is whole and describes `tar`.
+std::optional<IndexHead> CheckHead(std::string_view text, const PositionedFile& tar) {
+  const size_t newline = text.find('\n');
+  if (newline == std::string_view::npos || !text.starts_with(kMagic)) return std::nullopt;
+  const std::string_view line = text.substr(0, newline);
   std::map<std::string, std::string> fields;
-  if (!line.starts_with(kMagic)) return std::nullopt;
   for (const std::string& field : Split(line.substr(kMagic.size()), ' ')) {
     const size_t equals = field.find('=');
     if (equals != std::string::npos) fields[field.substr(0, equals)] = field.substr(equals + 1);
@@ -106,25 +124,13 @@ bool ParseSample(std::string_view line, SampleEntry& entry) {
 std::string IndexPath(const std::string& tar_path) { return tar_path + ".index"; }
 
 std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar) {
-  const std::string path = IndexPath(tar.path());
-  if (!PosixFileSystem().Exists(path)) return std::nullopt;
-  try {
-    const PositionedFile file(path);
-    char buffer[kMaxHead];
-    const std::string_view text(buffer, file.ReadSome(buffer, kMaxHead, 0));
-    const size_t newline = text.find('\n');
-    if (newline == std::string_view::npos) return std::nullopt;
-    return CheckHead(text.substr(0, newline), tar);
-  } catch (const Error&) {
-    return std::nullopt;  // the archive itself still tells all
-  }
+  return CheckHead(SidecarText(tar, kMaxHead), tar);
 }
 
 std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
-  const std::optional<IndexHead> head = ReadIndexHead(tar);
-  if (!head) return std::nullopt;
-  const std::string text = PosixFileSystem().ReadAll(IndexPath(tar.path()));
-  if (text.size() < kTrailer) return std::nullopt;
+  const std::string text = SidecarText(tar, std::numeric_limits<size_t>::max());
+  const std::optional<IndexHead> head = CheckHead(text, tar);
+  if (!head || text.size() < kTrailer) return std::nullopt;
   const std::string_view body(text.data(), text.size() - kTrailer);
   const std::string trailer = "end " + CrcText(Crc32c(0, body.data(), body.size())) + "\n";
   if (std::string_view(text).substr(body.size()) != trailer) return std::nullopt;

@@ -47,7 +47,8 @@ std::string IndexPath(const std::string& tar_path);
 
 // The head of a sidecar that describes this very archive: same size, and same modification time
 // or, where only that differs (a copied shard), the same first and last 4 KiB. Nothing where there
-// is no sidecar, it is stale, of another version or damaged.
+// is no sidecar, or it is unreadable, stale, of another version or damaged: the archive itself
+// tells as much. Throws IoError where this process has no descriptor left to look with.
 std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar);
 
 // The whole sidecar; nothing as above, or where its checksum fails.

@@ -7,12 +7,14 @@
 #include <string>
 #include <string_view>
 
+#include "common/error.h"
+
 namespace contrail::data {
 
 // An open file read by position; any number of threads may read at once.
 class PositionedFile {
  public:
-  // Throws UserError E-DATA-MISSING naming the absolute path, or EnvironmentError E-IO.
+  // Throws UserError E-DATA-MISSING naming the absolute path, or IoError E-IO.
   explicit PositionedFile(const std::string& path);
   ~PositionedFile();
   PositionedFile(const PositionedFile&) = delete;
@@ -33,6 +35,9 @@ class PositionedFile {
   uint64_t size_ = 0;
   int64_t mtime_ns_ = 0;
 };
+
+// True where the process (or the system) may not open one more file.
+bool OutOfDescriptors(const IoError& error);
 
 struct TarMember {
   std::string name;

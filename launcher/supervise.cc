@@ -6,7 +6,6 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "common/token.h"
 #include "launcher/attempt.h"
 #include "launcher/claim.h"
 #include "launcher/commands.h"
@@ -137,7 +136,7 @@ class Supervisor {
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     AttemptEnd end;
     {
-      Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
+      Attempt attempt(plan, signals_, learned_, [this](const JobView& view) { See(view); });
       end = attempt.Run();
     }
     RemoveSharedMemory(job_.run.root);

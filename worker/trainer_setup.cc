@@ -8,6 +8,7 @@
 #include "worker/agree.h"
 #include "worker/loss_check.h"
 #include "worker/micro_batch.h"
+#include "worker/open_data.h"
 #include "worker/start_checks.h"
 #include "worker/trainer.h"
 
@@ -58,10 +59,13 @@ void Trainer::CheckStart() {
   });
   precision_ = ChoosePrecision(PosixFileSystem(), comm_, config_, spec_,
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
-  Together(comm_, [&] {
+  {
     const Doing doing(progress_, monitor::Activity::kIndexing);
-    dataset_ = data::Dataset::Open(config_.data.train,
-                                   [this] { progress_.Work(monitor::Activity::kIndexing, 1); });
+    dataset_ = OpenData(comm_, config_.data.train, [this](const data::ShardHead&) {
+      progress_.Work(monitor::Activity::kIndexing, 1);
+    });
+  }
+  Together(comm_, [&] {
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
         config_, spec_,

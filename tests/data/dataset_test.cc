@@ -12,6 +12,7 @@
 #include "data/tokenizer.h"
 #include "data/transform.h"
 #include "tests/data/helpers.h"
+#include "tests/data/open_counter.h"
 
 namespace contrail::data {
 namespace {
@@ -87,6 +88,101 @@ TEST_F(DatasetTest, ManyShardsWithFewDescriptors) {
       ASSERT_EQ(dataset->Read(i * 7 % 600).image, "p" + std::to_string(i * 7 % 600));
     }
   }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+TEST_F(DatasetTest, OpensEveryShardOnceForItsHeadAndOnceToRead) {
+  Shards({3, 4});
+  Write("pairs-002.tar", ShardOf(2, 7));  // without a sidecar: scanned, and kept open
+  for (const char* name : {"pairs-000.tar", "pairs-001.tar"}) {
+    const PositionedFile tar(Path(name));
+    WriteIndex(PosixFileSystem(), tar, ScanShard(tar));
+  }
+  OpenCounter counter(Path(""));
+  std::vector<std::string> seen;
+  const auto dataset = Dataset::Open({Path("pairs-{000..002}.tar")},
+                                     [&](const ShardHead& head) { seen.push_back(head.path); });
+  EXPECT_EQ(seen, (std::vector<std::string>{Path("pairs-000.tar"), Path("pairs-001.tar"),
+                                            Path("pairs-002.tar")}));
+  using Opens = std::map<std::string, int>;
+  EXPECT_EQ(counter.Take(), (Opens{{"pairs-000.tar", 1},
+                                   {"pairs-000.tar.index", 1},
+                                   {"pairs-001.tar", 1},
+                                   {"pairs-001.tar.index", 1},
+                                   {"pairs-002.tar", 1}}));
+  for (int round = 0; round < 3; ++round) {
+    for (uint64_t i = 3; i < dataset->size(); ++i) dataset->Read(i);
+  }
+  EXPECT_EQ(counter.Take(), (Opens{{"pairs-001.tar", 1}, {"pairs-001.tar.index", 1}}));
+}
+
+TEST_F(DatasetTest, KnownHeadsOpenNothingAndGiveTheSameData) {
+  const auto opened = Shards({3, 4});
+  std::vector<ShardHead> heads;
+  for (const std::string& path : ShardPaths({Path("pairs-{000..001}.tar")})) {
+    heads.push_back(ReadShardHead(path));
+  }
+  OpenCounter counter(Path(""));
+  const auto known = Dataset::OpenKnown(heads);
+  EXPECT_TRUE(counter.Take().empty());
+  EXPECT_EQ(known->Fingerprint(), opened->Fingerprint());
+  EXPECT_EQ(known->shard_sizes(), opened->shard_sizes());
+  for (uint64_t i = 0; i < 7; ++i) EXPECT_EQ(known->Read(i).image, opened->Read(i).image);
+
+  heads[1].bytes += 512;
+  EXPECT_THAT(MessageOf([&] { Dataset::OpenKnown(heads)->Read(3); }),
+              AllOf(HasSubstr("E-DATA-INDEX: " + Path("pairs-001.tar")),
+                    HasSubstr("when the run started")));
+  EXPECT_EQ(Dataset::OpenKnown({})->size(), 0u);
+}
+
+// The limit may be lowered, or used up by others, after the cache was sized.
+TEST_F(DatasetTest, ShardsAreClosedWhereNoDescriptorIsLeft) {
+  std::vector<std::string> paths;
+  for (int i = 0; i < 60; ++i) {
+    const std::string name = "s" + std::to_string(i) + ".tar";
+    Write(name, MakeTar({{"a.png", "p" + std::to_string(i)}}));
+    paths.push_back(Path(name));
+    if (i % 2 == 0) {
+      const PositionedFile tar(paths.back());
+      WriteIndex(PosixFileSystem(), tar, ScanShard(tar));
+    }
+  }
+  const int used = ::dup(0);  // the lowest free number
+  ASSERT_GE(used, 0);
+  ::close(used);
+  auto dataset = Dataset::Open(paths);
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const auto limited = [&](const rlimit& limit) {
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  };
+  limited({static_cast<rlim_t>(used) + 3, old.rlim_max});
+  for (int round = 0; round < 2; ++round) {
+    for (uint64_t i = 0; i < 60; ++i) {
+      EXPECT_EQ(dataset->Read(i).image, "p" + std::to_string(i));
+    }
+  }
+  dataset.reset();
+  EXPECT_EQ(MessageOf([&] { EXPECT_EQ(Dataset::Open(paths)->size(), 60u); }), "");
+  limited({static_cast<rlim_t>(used), old.rlim_max});  // not one is left, and none can be closed
+  const std::string message = MessageOf([&] { Dataset::Open(paths); });
+  limited(old);
+  EXPECT_THAT(message, AllOf(HasSubstr("E-IO: " + paths[0]), HasSubstr("Too many open files")));
+}
+
+TEST_F(DatasetTest, TheCacheTakesAQuarterOfTheDescriptors) {
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const auto share_of = [&](rlim_t limit) {
+    const rlimit lowered{limit, old.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &lowered), 0);
+    return ShardCache::DescriptorShare();
+  };
+  EXPECT_EQ(share_of(1024), 256u);
+  EXPECT_EQ(share_of(400), 100u);
+  EXPECT_EQ(share_of(8), 4u);
+  EXPECT_EQ(share_of(old.rlim_cur), 256u);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
