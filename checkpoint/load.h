@@ -19,8 +19,8 @@ struct StepEntry {
 // Committed steps (those with a whole COMMIT of any version), newest first, each step once.
 // Uncommitted directories are not listed. An empty or missing directory gives an empty list. Never
 // throws for what a crash can leave, but E-IO where a directory or a COMMIT cannot be read: a step
-// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of a
-// superseding commit, the step's superseded directory is listed in its place.
+// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of
+// a superseding commit, the step's superseded directory is listed in its place.
 std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
 
 // One committed step. Reading never goes through index.h5.
@@ -30,6 +30,10 @@ class StepReader {
   // Throws UserError E-CKPT-MISSING, E-CKPT-UNCOMMITTED, EnvironmentError E-CKPT-CORRUPT
   // (missing or resized shard, damaged buffers.h5, bad COMMIT; names the file).
   static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir);
+  // The same step on another rank, from header(), without reading COMMIT or buffers.h5 again; a
+  // shard is checked to be there and of the right size when it is first read. Throws
+  // E-CKPT-CORRUPT.
+  static std::unique_ptr<StepReader> FromHeader(const FileSystem& fs, const std::string& header);
   virtual ~StepReader() = default;
   virtual const std::string& dir() const = 0;
   virtual const RunState& state() const = 0;
@@ -39,11 +43,13 @@ class StepReader {
   virtual const std::vector<NamedArray>& buffers() const = 0;
   // Only kind 0 can be read: an imported model, not a place to resume from.
   virtual bool weights_only() const = 0;
-  // Elements [range.begin, range.end) of kind k into out; the checksum of every touched block is
-  // verified (E-CKPT-CORRUPT names file, dataset and block). UserError E-CKPT-WEIGHTS-ONLY where
-  // the step does not hold the kind.
+  // Elements [range.begin, range.end) of kind k into out, every byte verified (E-CKPT-CORRUPT names
+  // file, dataset and block). Reads little more than is asked for, see shard_reader.h. UserError
+  // E-CKPT-WEIGHTS-ONLY where the step does not hold the kind. Any number of threads.
   virtual void Read(int kind, Range range, float* out) const = 0;
   virtual uint64_t bytes() const = 0;
+  // All that is not payload, for FromHeader: a root reads it once for all ranks.
+  virtual const std::string& header() const = 0;
 };
 
 // Reads every byte (payload, HDF5 structures, buffers.h5, index.h5) and checks every checksum.

@@ -7,9 +7,9 @@
 #include <system_error>
 
 #include "checkpoint/format.h"
+#include "checkpoint/payload.h"
 #include "checkpoint/skeleton.h"
 #include "common/error.h"
-#include "common/hash.h"
 
 namespace contrail::ckpt {
 namespace {
@@ -28,38 +28,8 @@ bool SameRanges(const std::vector<Range>& a, const std::vector<Range>& b) {
   });
 }
 
-// What the thread shows while it writes, and hears.
-struct Progress {
-  std::atomic<uint64_t> bytes_written{0};
-  std::atomic<bool> abandoned{false};
-};
-
-// An abandoned writer leaves at the first place where it comes by: what it writes is worth nothing.
-void LeaveIfAbandoned(const Progress& progress, const std::string& path) {
-  if (progress.abandoned.load()) {
-    throw EnvironmentError("E-CKPT-SAVE", path, "this save was given up before it ended");
-  }
-}
-
-// Writes one dataset block by block and returns the blocks' checksums.
-std::vector<uint32_t> WriteBlocks(WritableFile& file, const std::string& path,
-                                  const std::vector<float>& data, uint64_t offset,
-                                  Progress& progress) {
-  std::vector<uint32_t> crcs;
-  const char* bytes = reinterpret_cast<const char*>(data.data());
-  const uint64_t total = data.size() * sizeof(float);
-  for (uint64_t at = 0; at < total; at += kBlockBytes) {
-    LeaveIfAbandoned(progress, path);
-    const uint64_t size = std::min(kBlockBytes, total - at);
-    crcs.push_back(Crc32c(0, bytes + at, size));
-    file.PWrite(bytes + at, size, offset + at);
-    progress.bytes_written += size;
-  }
-  return crcs;
-}
-
 RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snapshot,
-                     Progress& progress) {
+                     WriteProgress& progress) {
   const int rank = plan.topology.rank;
   const int node = plan.topology.node_of_rank[rank];
   const std::vector<RankRanges> ranks = RanksOfNode(plan, node);
@@ -67,7 +37,7 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
                                [rank](const RankRanges& part) { return part.rank == rank; });
   const int kinds = KindsOf(plan.weights_only);
   const Skeleton skeleton = MakeSkeleton(plan.state.step, node, ranks, kinds);
-  const auto& offsets = skeleton.offsets[me - ranks.begin()];
+  const size_t place = static_cast<size_t>(me - ranks.begin());
 
   const std::string dir =
       plan.checkpoints_dir + "/" + TemporaryName(plan.state.step, plan.state.attempt, plan.retry);
@@ -78,15 +48,37 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
   if (me == ranks.begin())
     for (const SkeletonPiece& piece : skeleton.pieces)
       file->PWrite(piece.bytes.data(), piece.bytes.size(), piece.offset);
-  RankPart part{rank, snapshot.ranges, offsets, {}};
-  for (int kind = 0; kind < kinds; ++kind)
-    part.block_crcs[kind] = WriteBlocks(*file, path, snapshot.data[kind], offsets[kind], progress);
+  std::vector<Payload> datasets;
+  for (int kind = 0; kind < kinds; ++kind) {
+    const Pages& data = snapshot.data[kind];
+    datasets.push_back({reinterpret_cast<const char*>(data.data()),
+                        data.size() * sizeof(float),
+                        skeleton.offsets[place][kind],
+                        {},
+                        {}});
+  }
+  WritePayload(*file, path, datasets, progress);
+
+  RankReport report{plan.state.step, plan.state.attempt, node, skeleton.file_bytes, skeleton.crc};
+  report.weights_only = plan.weights_only;
+  report.part = {
+      rank, snapshot.ranges, skeleton.offsets[place], {}, skeleton.page_crcs_offsets[place]};
+  std::vector<uint32_t> page_crcs;
+  for (int kind = 0; kind < kinds; ++kind) {
+    page_crcs.insert(page_crcs.end(), datasets[kind].page_crcs.begin(),
+                     datasets[kind].page_crcs.end());
+    report.part.block_crcs[kind] = std::move(datasets[kind].block_crcs);
+  }
+  if (!page_crcs.empty()) {
+    file->PWrite(page_crcs.data(), page_crcs.size() * sizeof(uint32_t),
+                 report.part.page_crcs_offset);
+    report.page_crcs_change = skeleton.ChangeOf(place, page_crcs);
+  }
   LeaveIfAbandoned(progress, path);
   file->Sync();
   file->Close();
   fs.SyncDir(dir);
-  return {plan.state.step, plan.state.attempt, node,           skeleton.file_bytes,
-          skeleton.crc,    plan.weights_only,  std::move(part)};
+  return report;
 }
 
 void CheckSnapshot(const SavePlan& plan, const Snapshot& snapshot) {
@@ -131,7 +123,7 @@ struct SaveJob::State {
   const SavePlan plan;
   std::shared_ptr<const Snapshot> snapshot;  // the thread's, once it runs
   uint64_t bytes = 0;
-  Progress progress;
+  WriteProgress progress;
   // Written by the thread before `finished`, read after it.
   std::string report;
   std::exception_ptr error;

@@ -16,17 +16,11 @@
 #include <thread>
 #include <vector>
 
+#include "checkpoint/snapshot.h"
 #include "checkpoint/state.h"
 #include "common/file_system.h"
 
 namespace contrail::ckpt {
-
-// One rank's copy of its own ranges: data[k] is the concatenation of `ranges` for kind k. Of a
-// weights-only plan, data[0] alone.
-struct Snapshot {
-  std::vector<Range> ranges;
-  std::array<std::vector<float>, kNumKinds> data;
-};
 
 struct SavePlan {
   std::string checkpoints_dir;  // RUN/checkpoints
