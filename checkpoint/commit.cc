@@ -123,10 +123,12 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
     }
 
     if (!buffers.bytes.empty()) WriteNew(fs, temporary + "/" + kBuffersName, buffers.bytes);
-    const std::string index = MakeIndex(manifest);
-    manifest.index_bytes = index.size();
-    manifest.index_crc = Crc32c(0, index.data(), index.size());
-    WriteNew(fs, temporary + "/" + kIndexName, index);
+    if (PiecesOfIndex(manifest) <= kMostPiecesInCommit) {
+      const std::string index = MakeIndex(manifest);
+      manifest.index_bytes = index.size();
+      manifest.index_crc = Crc32c(0, index.data(), index.size());
+      WriteNew(fs, temporary + "/" + kIndexName, index);
+    }
 
     const std::string commit = temporary + "/" + kCommitName;
     WriteNew(fs, commit + ".tmp", EncodeManifest(manifest));

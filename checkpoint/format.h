@@ -68,7 +68,7 @@ struct Manifest {
   bool weights_only = false;
   std::vector<ShardInfo> shards;
   BufferFile buffers;
-  uint64_t index_bytes = 0;
+  uint64_t index_bytes = 0;  // 0: committed without index.h5
   uint32_t index_crc = 0;
   std::string lineage;
 };

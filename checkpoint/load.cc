@@ -113,7 +113,8 @@ class Reader : public StepReader {
       }
       VerifySkeleton(s);
     }
-    ReadWhole(kIndexName, manifest_.index_bytes, manifest_.index_crc);
+    if (manifest_.index_bytes > 0)
+      ReadWhole(kIndexName, manifest_.index_bytes, manifest_.index_crc);
   }
 
  private:

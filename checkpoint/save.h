@@ -5,7 +5,7 @@
 //                while (!job.finished()) train...
 //                report = job.Report()     rethrows the writer's error
 //                job.Abandon()             instead, where bytes_written() stands still too long
-//   root:        CommitStep(reports)       buffers.h5, index.h5, COMMIT, renames, fsyncs
+//   root:        CommitStep(reports)       buffers.h5, a small index.h5, COMMIT, renames, fsyncs
 //
 // Order of commit (docs/checkpoint-format.md): payload -> fsync -> close -> fsync(dir) on each
 // node, report, then buffers.h5, index.h5, COMMIT.tmp -> fsync -> rename -> fsync(dir) -> rename
