@@ -129,7 +129,11 @@ row "order of one rank of 8, 2 M samples" --unit samples --per 250000 \
   --ours "$bin/order 2000000" --peer "$python bench/peers/order.py 2000000"
 case start in *"$only"*) "$python" bench/startup.py "$build/bin" --json "$results" >&2 ;; esac
 # These compare within one process and say so themselves.
-case checkpoint in *"$only"*) "$bin/checkpoint_write" "$inputs" | tee -a "$notes" >&2 ;; esac
+case checkpoint in *"$only"*)
+  "$bin/checkpoint_write" "$inputs" | tee -a "$notes" >&2
+  "$bin/checkpoint_stall" | tee -a "$notes" >&2
+  ;;
+esac
 case ops in *"$only"*) "$bin/ops" | tee -a "$notes" >&2 ;; esac
 
 ranks() {  # ranks N PROGRAM...: under mpirun, one thread each

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "checkpoint/format.h"
+#include "checkpoint/index.h"
 #include "checkpoint/load.h"
 #include "common/error.h"
 #include "common/file_system.h"
@@ -177,6 +178,13 @@ int Verify(const FileSystem& fs, const ParsedArgs& args) {
   return all_ok ? kExitDone : kExitUser;
 }
 
+int Index(FileSystem& fs, const ParsedArgs& args) {
+  const std::string dir = ckpt::StepReader::Open(fs, args.positional[0])->dir();
+  const bool made = ckpt::WriteIndex(fs, dir);
+  std::printf("%s %s/%s\n", made ? "wrote" : "there already:", dir.c_str(), ckpt::kIndexName);
+  return kExitDone;
+}
+
 int Prune(FileSystem& fs, const ParsedArgs& args) {
   const std::string path = args.positional[0];
   if (!fs.Exists(path)) throw UserError("E-CKPT-MISSING", path, "there is no such run directory");
@@ -205,6 +213,7 @@ int RunCheckpointCommand(const ParsedArgs& args) {
   if (name == "checkpoint list") return List(fs, args);
   if (name == "checkpoint show") return Show(fs, args);
   if (name == "checkpoint verify") return Verify(fs, args);
+  if (name == "checkpoint index") return Index(fs, args);
   CONTRAIL_ASSERT(name == "checkpoint prune");
   return Prune(fs, args);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// `contrail checkpoint (list|show|verify|prune) PATH`. PATH: a run directory, its checkpoints
+// `contrail checkpoint (list|show|verify|index|prune) PATH`. PATH: a run directory, its checkpoints
 // directory, or (not for prune) one step. Answers on stdout, with --json one JSON value and nothing
 // else; messages on stderr.
 

@@ -1,3 +1,5 @@
+#include <map>
+
 #include "checkpoint/buffers.h"
 #include "checkpoint/format.h"
 #include "checkpoint/index.h"
@@ -30,6 +32,7 @@ Manifest Assemble(const SavePlan& plan, const std::vector<std::string>& reports,
   manifest.layout = plan.layout;
   manifest.weights_only = plan.weights_only;
   manifest.buffers = buffers;
+  std::map<int, uint32_t> changes;  // by node: what page checksums change skeleton_crc by
   for (int rank = 0; rank < plan.topology.size; ++rank) {
     RankReport report = DecodeReport(reports[rank]);
     CONTRAIL_ASSERT(report.part.rank == rank);
@@ -49,8 +52,10 @@ Manifest Assemble(const SavePlan& plan, const std::vector<std::string>& reports,
     // Ranks of a node must have made the same skeleton, else their offsets mean different places.
     CONTRAIL_ASSERT(shard->file_bytes == report.file_bytes);
     CONTRAIL_ASSERT(shard->skeleton_crc == report.skeleton_crc);
+    changes[report.node] ^= report.page_crcs_change;
     shard->parts.push_back(std::move(report.part));
   }
+  for (ShardInfo& shard : manifest.shards) shard.skeleton_crc ^= changes[shard.node];
   manifest.lineage = LineageOf(manifest);
   if (const std::string wrong = CheckManifest(manifest); !wrong.empty())
     throw Error(ErrorKind::kBug, "E-BUG", "checkpoint " + StepName(plan.state.step), wrong,
@@ -118,10 +123,12 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
     }
 
     if (!buffers.bytes.empty()) WriteNew(fs, temporary + "/" + kBuffersName, buffers.bytes);
-    const std::string index = MakeIndex(manifest);
-    manifest.index_bytes = index.size();
-    manifest.index_crc = Crc32c(0, index.data(), index.size());
-    WriteNew(fs, temporary + "/" + kIndexName, index);
+    if (PiecesOfIndex(manifest) <= kMostPiecesInCommit) {
+      const std::string index = MakeIndex(manifest);
+      manifest.index_bytes = index.size();
+      manifest.index_crc = Crc32c(0, index.data(), index.size());
+      WriteNew(fs, temporary + "/" + kIndexName, index);
+    }
 
     const std::string commit = temporary + "/" + kCommitName;
     WriteNew(fs, commit + ".tmp", EncodeManifest(manifest));

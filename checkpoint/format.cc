@@ -120,7 +120,7 @@ Layout ToLayout(const Json& json) {
   return layout;
 }
 
-Json FromPart(const RankPart& part, int kinds) {
+Json FromPart(const RankPart& part, int kinds, bool pages) {
   Json datasets = Json::array();
   for (int kind = 0; kind < kinds; ++kind) {
     datasets.push_back({{"kind", kKindNames[kind]},
@@ -129,14 +129,17 @@ Json FromPart(const RankPart& part, int kinds) {
                         {"elements", part.elements()},
                         {"crc32c", part.block_crcs[kind]}});
   }
-  return {
+  Json json = {
       {"rank", part.rank}, {"ranges", FromRanges(part.ranges)}, {"datasets", std::move(datasets)}};
+  if (pages) json["page_crc32c_offset"] = part.page_crcs_offset;
+  return json;
 }
 
-RankPart ToPart(const Json& json, int kinds) {
+RankPart ToPart(const Json& json, int kinds, bool pages) {
   RankPart part;
   json.at("rank").get_to(part.rank);
   part.ranges = ToRanges(json.at("ranges"));
+  if (pages) json.at("page_crc32c_offset").get_to(part.page_crcs_offset);
   int found = 0;
   for (const Json& dataset : json.at("datasets")) {
     const auto name = dataset.at("kind").get<std::string>();
@@ -152,9 +155,9 @@ RankPart ToPart(const Json& json, int kinds) {
   return part;
 }
 
-Json FromShard(const ShardInfo& shard, int kinds) {
+Json FromShard(const ShardInfo& shard, int kinds, bool pages) {
   Json parts = Json::array();
-  for (const RankPart& part : shard.parts) parts.push_back(FromPart(part, kinds));
+  for (const RankPart& part : shard.parts) parts.push_back(FromPart(part, kinds, pages));
   return {{"file", shard.file},
           {"node", shard.node},
           {"bytes", shard.file_bytes},
@@ -162,13 +165,13 @@ Json FromShard(const ShardInfo& shard, int kinds) {
           {"ranks", std::move(parts)}};
 }
 
-ShardInfo ToShard(const Json& json, int kinds) {
+ShardInfo ToShard(const Json& json, int kinds, bool pages) {
   ShardInfo shard;
   json.at("file").get_to(shard.file);
   json.at("node").get_to(shard.node);
   json.at("bytes").get_to(shard.file_bytes);
   json.at("skeleton_crc32c").get_to(shard.skeleton_crc);
-  for (const Json& part : json.at("ranks")) shard.parts.push_back(ToPart(part, kinds));
+  for (const Json& part : json.at("ranks")) shard.parts.push_back(ToPart(part, kinds, pages));
   return shard;
 }
 
@@ -211,8 +214,9 @@ std::string EncodeReport(const RankReport& report) {
                      {"node", report.node},
                      {"bytes", report.file_bytes},
                      {"skeleton_crc32c", report.skeleton_crc},
+                     {"page_crcs_change", report.page_crcs_change},
                      {"weights_only", report.weights_only},
-                     {"part", FromPart(report.part, KindsOf(report.weights_only))}};
+                     {"part", FromPart(report.part, KindsOf(report.weights_only), true)}};
   return json.dump();
 }
 
@@ -225,8 +229,9 @@ RankReport DecodeReport(const std::string& text) {
     json.at("node").get_to(report.node);
     json.at("bytes").get_to(report.file_bytes);
     json.at("skeleton_crc32c").get_to(report.skeleton_crc);
+    json.at("page_crcs_change").get_to(report.page_crcs_change);
     json.at("weights_only").get_to(report.weights_only);
-    report.part = ToPart(json.at("part"), KindsOf(report.weights_only));
+    report.part = ToPart(json.at("part"), KindsOf(report.weights_only), true);
     return report;
   } catch (const std::exception& error) {
     throw Error(ErrorKind::kBug, "E-BUG", "checkpoint report", error.what());
@@ -254,7 +259,7 @@ std::string LineageOf(const Manifest& manifest) {
 std::string EncodeManifest(const Manifest& manifest) {
   Json shards = Json::array();
   for (const ShardInfo& shard : manifest.shards)
-    shards.push_back(FromShard(shard, KindsOf(manifest.weights_only)));
+    shards.push_back(FromShard(shard, KindsOf(manifest.weights_only), manifest.page_bytes > 0));
   Json json = {
       {"format", kFormatName},
       {"version", {kFormatMajor, kFormatMinor}},
@@ -265,6 +270,7 @@ std::string EncodeManifest(const Manifest& manifest) {
       {"shards", std::move(shards)},
       {"index",
        {{"file", kIndexName}, {"bytes", manifest.index_bytes}, {"crc32c", manifest.index_crc}}}};
+  if (manifest.page_bytes > 0) json["page_bytes"] = manifest.page_bytes;
   if (manifest.weights_only) json["weights_only"] = true;
   if (manifest.buffers.bytes > 0) json["buffers"] = FromBuffers(manifest.buffers);
   const std::string body = json.dump() + "\n";
@@ -296,9 +302,11 @@ Manifest DecodeManifest(const std::string& text, const std::string& where) {
     manifest.state = ToState(json.at("state"));
     manifest.layout = ToLayout(json.at("layout"));
     json.at("block_bytes").get_to(manifest.block_bytes);
+    manifest.page_bytes = json.value("page_bytes", uint64_t{0});
     manifest.weights_only = json.value("weights_only", false);
     for (const Json& shard : json.at("shards"))
-      manifest.shards.push_back(ToShard(shard, KindsOf(manifest.weights_only)));
+      manifest.shards.push_back(
+          ToShard(shard, KindsOf(manifest.weights_only), manifest.page_bytes > 0));
     if (json.contains("buffers")) manifest.buffers = ToBuffers(json["buffers"]);
     json.at("index").at("bytes").get_to(manifest.index_bytes);
     json.at("index").at("crc32c").get_to(manifest.index_crc);

@@ -17,8 +17,9 @@ namespace contrail::ckpt {
 
 inline constexpr const char* kFormatName = "contrail-checkpoint";
 inline constexpr int kFormatMajor = 1;            // raised where old readers would misread
-inline constexpr int kFormatMinor = 1;            // raised where they only miss something
-inline constexpr uint64_t kBlockBytes = 4 << 20;  // one CRC-32C each
+inline constexpr int kFormatMinor = 2;            // raised where they only miss something
+inline constexpr uint64_t kBlockBytes = 1 << 20;  // one CRC-32C each, in COMMIT
+inline constexpr uint64_t kPageBytes = 4096;      // one CRC-32C each, in the shard
 inline constexpr uint64_t kAlignment = 4096;
 inline constexpr const char* kCommitName = "COMMIT";
 inline constexpr const char* kIndexName = "index.h5";
@@ -33,6 +34,7 @@ struct RankPart {
   std::vector<Range> ranges;
   std::array<uint64_t, kNumKinds> offset{};  // of each dataset in the file, bytes
   std::array<std::vector<uint32_t>, kNumKinds> block_crcs;
+  uint64_t page_crcs_offset = 0;  // in the file: uint32 [kinds, pages], little-endian
   uint64_t elements() const { return NumElements(ranges); }
 };
 
@@ -62,10 +64,11 @@ struct Manifest {
   RunState state;
   Layout layout;
   uint64_t block_bytes = kBlockBytes;
+  uint64_t page_bytes = kPageBytes;  // 0: a step of minor version 0 or 1 has no checksums of pages
   bool weights_only = false;
   std::vector<ShardInfo> shards;
   BufferFile buffers;
-  uint64_t index_bytes = 0;
+  uint64_t index_bytes = 0;  // 0: committed without index.h5
   uint32_t index_crc = 0;
   std::string lineage;
 };
@@ -76,7 +79,8 @@ struct RankReport {
   uint64_t attempt = 0;
   int node = 0;
   uint64_t file_bytes = 0;
-  uint32_t skeleton_crc = 0;  // every rank of the node has the same
+  uint32_t skeleton_crc = 0;  // with zeros for page checksums; every rank of the node has the same
+  uint32_t page_crcs_change = 0;  // what this rank's page checksums change skeleton_crc by (xor)
   bool weights_only = false;
   RankPart part;
 };

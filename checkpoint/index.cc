@@ -123,6 +123,26 @@ void PutState(hid_t root, const Manifest& manifest) {
 
 }  // namespace
 
+uint64_t PiecesOfIndex(const Manifest& manifest) {
+  // Where tensors and ranges are both in order and without gaps, every piece begins where one of
+  // them begins.
+  std::vector<uint64_t> starts;
+  for (const Piece& piece : AllPieces(manifest)) starts.push_back(piece.range.begin);
+  for (const TensorInfo& tensor : manifest.layout.tensors)
+    if (tensor.num_elements > 0) starts.push_back(tensor.begin);
+  std::sort(starts.begin(), starts.end());
+  const auto end = std::unique(starts.begin(), starts.end());
+  return static_cast<uint64_t>(end - starts.begin()) * KindsOf(manifest.weights_only);
+}
+
+bool WriteIndex(FileSystem& fs, const std::string& step_dir) {
+  const std::string commit = step_dir + "/" + kCommitName;
+  const Manifest manifest = DecodeManifest(fs.ReadAll(commit), commit);
+  if (manifest.index_bytes > 0) return false;
+  fs.WriteAtomically(step_dir + "/" + kIndexName, MakeIndex(manifest));
+  return true;
+}
+
 std::string MakeIndex(const Manifest& manifest) {
   const std::vector<Piece> pieces = AllPieces(manifest);
   Hdf5Image image(1, 1 << 13);

@@ -1,17 +1,16 @@
 #include "checkpoint/load.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "checkpoint/format.h"
+#include "checkpoint/shard_reader.h"
 #include "common/error.h"
 #include "common/hash.h"
 
 namespace contrail::ckpt {
 namespace {
-
-constexpr const char* kUseOlder = "use an earlier step (contrail checkpoint list)";
 
 // A stretch of the flat space and where it lies.
 struct Segment {
@@ -34,30 +33,47 @@ std::vector<NamedArray> ParseBuffers(const BufferFile& file, const std::string& 
   return arrays;
 }
 
+// What a root hands on: where the step is, how long COMMIT is, COMMIT, buffers.h5.
+std::string JoinHeader(const std::string& dir, const std::string& commit,
+                       const std::string& buffers) {
+  return dir + "\n" + std::to_string(commit.size()) + "\n" + commit + buffers;
+}
+
 class Reader : public StepReader {
  public:
-  Reader(const FileSystem& fs, std::string dir, OnRead on_read = {})
-      : fs_(fs), dir_(std::move(dir)), on_read_(std::move(on_read)) {
-    const std::string commit = dir_ + "/" + kCommitName;
-    manifest_ = DecodeManifest(fs_.ReadAll(commit), commit);
-    for (size_t s = 0; s < manifest_.shards.size(); ++s) {
-      CheckFile(manifest_.shards[s].file, manifest_.shards[s].file_bytes);
-      AddShard(s);
-    }
-    if (manifest_.buffers.bytes > 0) {
-      buffers_ = ParseBuffers(manifest_.buffers, ReadWhole(kBuffersName, manifest_.buffers.bytes,
-                                                           manifest_.buffers.crc));
-    }
-    std::sort(segments_.begin(), segments_.end(),
-              [](const Segment& a, const Segment& b) { return a.range.begin < b.range.begin; });
+  // From the file system; every file is there with the size that COMMIT says.
+  Reader(const FileSystem& fs, std::string dir)
+      : Reader(fs, dir, fs.ReadAll(dir + "/" + kCommitName), std::nullopt) {
+    for (const ShardInfo& shard : manifest_.shards)
+      CheckFileOfStep(fs_, dir_, shard.file, shard.file_bytes);
   }
 
+  // `buffers`: buffers.h5, read here where somebody else has not.
+  Reader(const FileSystem& fs, std::string dir, std::string commit,
+         std::optional<std::string> buffers)
+      : fs_(fs),
+        dir_(std::move(dir)),
+        manifest_(DecodeManifest(commit, dir_ + "/" + kCommitName)),
+        shards_(fs_, dir_, manifest_) {
+    for (size_t s = 0; s < manifest_.shards.size(); ++s) AddShard(s);
+    std::sort(segments_.begin(), segments_.end(),
+              [](const Segment& a, const Segment& b) { return a.range.begin < b.range.begin; });
+    const BufferFile& file = manifest_.buffers;
+    if (file.bytes > 0) {
+      if (!buffers) buffers = ReadWhole(kBuffersName, file.bytes, file.crc);
+      buffers_ = ParseBuffers(file, *buffers);
+    }
+    header_ = JoinHeader(dir_, commit, buffers.value_or(""));
+  }
+
+  void Tell(OnRead on_read) override { shards_.Tell(std::move(on_read)); }
   const std::string& dir() const override { return dir_; }
   const RunState& state() const override { return manifest_.state; }
   const Layout& layout() const override { return manifest_.layout; }
   const std::string& lineage() const override { return manifest_.lineage; }
   const std::vector<NamedArray>& buffers() const override { return buffers_; }
   bool weights_only() const override { return manifest_.weights_only; }
+  const std::string& header() const override { return header_; }
 
   uint64_t bytes() const override {
     uint64_t sum = manifest_.index_bytes + manifest_.buffers.bytes;
@@ -77,7 +93,10 @@ class Reader : public StepReader {
         [](uint64_t element, const Segment& other) { return element < other.range.end; });
     for (uint64_t at = range.begin; at < range.end; ++segment) {
       const uint64_t end = std::min(range.end, segment->range.end);
-      ReadStretch(*segment, kind, segment->at + (at - segment->range.begin), end - at, out);
+      const uint64_t first = segment->at + (at - segment->range.begin);
+      shards_.Read({segment->shard, segment->part, kind},
+                   {first * sizeof(float), (first + end - at) * sizeof(float)},
+                   reinterpret_cast<char*>(out));
       out += end - at;
       at = end;
     }
@@ -85,122 +104,61 @@ class Reader : public StepReader {
 
   // Everything else there is to check.
   void Verify() const {
-    std::vector<float> block(manifest_.block_bytes / sizeof(float));
+    std::string block(manifest_.block_bytes, '\0');
     for (size_t s = 0; s < manifest_.shards.size(); ++s) {
       for (size_t p = 0; p < manifest_.shards[s].parts.size(); ++p) {
-        const uint64_t elements = manifest_.shards[s].parts[p].elements();
+        const uint64_t bytes = manifest_.shards[s].parts[p].elements() * sizeof(float);
         for (int kind = 0; kind < kinds(); ++kind)
-          for (uint64_t at = 0; at < elements; at += block.size())
-            ReadStretch({{}, s, p, 0}, kind, at, std::min(block.size(), elements - at),
-                        block.data());
+          for (uint64_t at = 0; at < bytes; at += block.size())
+            shards_.Read({s, p, kind}, {at, std::min(at + block.size(), bytes)}, block.data());
       }
-      VerifySkeleton(manifest_.shards[s]);
+      VerifySkeleton(s);
     }
-    ReadWhole(kIndexName, manifest_.index_bytes, manifest_.index_crc);
+    if (manifest_.index_bytes > 0)
+      ReadWhole(kIndexName, manifest_.index_bytes, manifest_.index_crc);
   }
 
  private:
   int kinds() const { return KindsOf(manifest_.weights_only); }
 
-  [[noreturn]] void Corrupt(const std::string& file, const std::string& what) const {
-    throw EnvironmentError("E-CKPT-CORRUPT", dir_ + "/" + file, what, kUseOlder);
-  }
-
-  void CheckFile(const std::string& file, uint64_t bytes) const {
-    const std::string path = dir_ + "/" + file;
-    if (!fs_.Exists(path)) Corrupt(file, "is missing");
-    const uint64_t size = fs_.FileSize(path);
-    if (size != bytes)
-      Corrupt(file,
-              "has " + std::to_string(size) + " bytes where COMMIT says " + std::to_string(bytes));
-  }
-
   std::string ReadWhole(const std::string& file, uint64_t size, uint32_t crc) const {
-    CheckFile(file, size);
+    CheckFileOfStep(fs_, dir_, file, size);
     std::string bytes = fs_.ReadAll(dir_ + "/" + file);
     if (bytes.size() != size || Crc32c(0, bytes.data(), bytes.size()) != crc)
-      Corrupt(file, "is damaged: its checksum differs");
+      CorruptStep(dir_, file, "is damaged: its checksum differs");
     return bytes;
   }
 
   void AddShard(size_t s) {
-    auto& verified = verified_.emplace_back();
     for (size_t p = 0; p < manifest_.shards[s].parts.size(); ++p) {
-      const RankPart& part = manifest_.shards[s].parts[p];
-      auto& flags = verified.emplace_back();
-      for (int kind = 0; kind < kNumKinds; ++kind)
-        flags[kind] = std::vector<std::atomic<bool>>(part.block_crcs[kind].size());
       uint64_t at = 0;
-      for (const Range& range : part.ranges) {
+      for (const Range& range : manifest_.shards[s].parts[p].ranges) {
         if (range.begin < range.end) segments_.push_back({range, s, p, at});
         at += range.end - range.begin;
       }
     }
   }
 
-  // `count` elements from `first` on of one dataset.
-  void ReadStretch(const Segment& segment, int kind, uint64_t first, uint64_t count,
-                   float* out) const {
-    const ShardInfo& shard = manifest_.shards[segment.shard];
-    const RankPart& part = shard.parts[segment.part];
-    const uint64_t total = part.elements() * sizeof(float);
-    const uint64_t end = (first + count) * sizeof(float);
-    char* to = reinterpret_cast<char*>(out);
-    std::string scratch;
-    for (uint64_t at = first * sizeof(float); at < end;) {
-      const uint64_t b = at / manifest_.block_bytes;
-      const Extent block = {b * manifest_.block_bytes,
-                            std::min(total, (b + 1) * manifest_.block_bytes)};
-      const uint64_t size = std::min(end, block.end) - at;
-      std::atomic<bool>& verified = verified_[segment.shard][segment.part][kind][b];
-      if (verified.load()) {
-        Fetch(shard, to, size, part.offset[kind] + at);
-      } else {
-        const bool whole = size == block.end - block.begin;
-        if (!whole) scratch.resize(block.end - block.begin);
-        char* bytes = whole ? to : scratch.data();
-        Fetch(shard, bytes, block.end - block.begin, part.offset[kind] + block.begin);
-        if (Crc32c(0, bytes, block.end - block.begin) != part.block_crcs[kind][b])
-          Corrupt(shard.file, DatasetPath(part.rank, kind) + " block " + std::to_string(b) +
-                                  " is damaged: its checksum differs");
-        verified.store(true);
-        if (!whole) std::memcpy(to, bytes + (at - block.begin), size);
-      }
-      to += size;
-      at += size;
-    }
-  }
-
-  void Fetch(const ShardInfo& shard, char* to, uint64_t size, uint64_t offset) const {
-    try {
-      fs_.PRead(dir_ + "/" + shard.file, to, size, offset);
-    } catch (const Error&) {
-      CheckFile(shard.file, shard.file_bytes);  // changed since it was opened?
-      throw;
-    }
-    if (on_read_) on_read_(size);
-  }
-
-  void VerifySkeleton(const ShardInfo& shard) const {
+  void VerifySkeleton(size_t s) const {
+    const ShardInfo& shard = manifest_.shards[s];
     uint32_t crc = 0;
     std::string bytes;
     for (const Extent& gap : Gaps(shard.Payload(kinds()), shard.file_bytes)) {
       bytes.resize(gap.end - gap.begin);
-      Fetch(shard, bytes.data(), bytes.size(), gap.begin);
+      shards_.ReadUnchecked(s, gap, bytes.data());
       crc = Crc32c(crc, bytes.data(), bytes.size());
     }
     if (crc != shard.skeleton_crc)
-      Corrupt(shard.file, "has damaged HDF5 structures: their checksum differs");
+      CorruptStep(dir_, shard.file, "has damaged HDF5 structures: their checksum differs");
   }
 
   const FileSystem& fs_;
   const std::string dir_;
-  const OnRead on_read_;
-  Manifest manifest_;
+  const Manifest manifest_;
+  ShardReader shards_;
   std::vector<NamedArray> buffers_;
   std::vector<Segment> segments_;  // ascending, gap-free
-  // [shard][part][kind][block]: checked once, then trusted.
-  mutable std::vector<std::vector<std::array<std::vector<std::atomic<bool>>, kNumKinds>>> verified_;
+  std::string header_;
 };
 
 std::string NameOf(const std::string& path) {
@@ -235,9 +193,18 @@ std::string CheckpointsDir(const FileSystem& fs, const std::string& dir) {
   return fs.Exists(inside) ? inside : dir;
 }
 
-std::unique_ptr<StepReader> StepReader::Open(const FileSystem& fs, const std::string& dir,
-                                             OnRead on_read) {
-  return std::make_unique<Reader>(fs, Resolve(fs, dir), std::move(on_read));
+std::unique_ptr<StepReader> StepReader::Open(const FileSystem& fs, const std::string& dir) {
+  return std::make_unique<Reader>(fs, Resolve(fs, dir));
+}
+
+std::unique_ptr<StepReader> StepReader::FromHeader(const FileSystem& fs,
+                                                   const std::string& header) {
+  const size_t dir_end = header.find('\n');
+  const size_t begin = header.find('\n', dir_end + 1) + 1;
+  CONTRAIL_ASSERT(dir_end != std::string::npos && begin > dir_end);
+  const uint64_t size = std::stoull(header.substr(dir_end + 1));
+  return std::make_unique<Reader>(fs, header.substr(0, dir_end), header.substr(begin, size),
+                                  header.substr(begin + size));
 }
 
 void VerifyStep(const FileSystem& fs, const std::string& dir) {

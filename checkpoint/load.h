@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/shard_reader.h"
 #include "checkpoint/state.h"
 #include "common/file_system.h"
 
@@ -23,18 +24,19 @@ struct StepEntry {
 // a superseding commit, the step's superseded directory is listed in its place.
 std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
 
-// Told of bytes as they are read: a load that takes long is seen to move.
-using OnRead = std::function<void(uint64_t bytes)>;
-
 // One committed step. Reading never goes through index.h5.
 class StepReader {
  public:
   // `dir`: a step directory, or a run directory / checkpoints directory (its newest step).
   // Throws UserError E-CKPT-MISSING, E-CKPT-UNCOMMITTED, EnvironmentError E-CKPT-CORRUPT
   // (missing or resized shard, damaged buffers.h5, bad COMMIT; names the file).
-  static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir,
-                                          OnRead on_read = {});
+  static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir);
+  // The same step on another rank, from header(), without reading COMMIT or buffers.h5 again; a
+  // shard is checked to be there and of the right size when it is first read. Throws
+  // E-CKPT-CORRUPT.
+  static std::unique_ptr<StepReader> FromHeader(const FileSystem& fs, const std::string& header);
   virtual ~StepReader() = default;
+  virtual void Tell(OnRead on_read) = 0;  // before the first Read
   virtual const std::string& dir() const = 0;
   virtual const RunState& state() const = 0;
   virtual const Layout& layout() const = 0;
@@ -43,11 +45,13 @@ class StepReader {
   virtual const std::vector<NamedArray>& buffers() const = 0;
   // Only kind 0 can be read: an imported model, not a place to resume from.
   virtual bool weights_only() const = 0;
-  // Elements [range.begin, range.end) of kind k into out; the checksum of every touched block is
-  // verified (E-CKPT-CORRUPT names file, dataset and block). UserError E-CKPT-WEIGHTS-ONLY where
-  // the step does not hold the kind.
+  // Elements [range.begin, range.end) of kind k into out, every byte verified (E-CKPT-CORRUPT names
+  // file, dataset and block). Reads little more than is asked for, see shard_reader.h. UserError
+  // E-CKPT-WEIGHTS-ONLY where the step does not hold the kind. Any number of threads.
   virtual void Read(int kind, Range range, float* out) const = 0;
   virtual uint64_t bytes() const = 0;
+  // All that is not payload, for FromHeader: a root reads it once for all ranks.
+  virtual const std::string& header() const = 0;
 };
 
 // Reads every byte (payload, HDF5 structures, buffers.h5, index.h5) and checks every checksum.

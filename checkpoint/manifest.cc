@@ -46,7 +46,13 @@ std::string CheckCover(const Manifest& manifest) {
   return "";
 }
 
-std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes, int kinds) {
+bool LiesInside(uint64_t offset, uint64_t bytes, uint64_t file_bytes) {
+  return bytes <= file_bytes && offset <= file_bytes - bytes;
+}
+
+std::string CheckShard(const ShardInfo& shard, const Manifest& manifest) {
+  const uint64_t block_bytes = manifest.block_bytes;
+  const uint64_t page_bytes = manifest.page_bytes;
   // A name with a slash could lead out of the step directory.
   if (shard.file.empty() || shard.file.find('/') != std::string::npos)
     return "a shard has an ill-formed name";
@@ -54,10 +60,14 @@ std::string CheckShard(const ShardInfo& shard, uint64_t block_bytes, int kinds) 
   for (const RankPart& part : shard.parts) {
     const uint64_t bytes = part.elements() * sizeof(float);
     const uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
+    const int kinds = KindsOf(manifest.weights_only);
+    const uint64_t pages = page_bytes == 0 ? 0 : (bytes + page_bytes - 1) / page_bytes;
+    if (!LiesInside(part.page_crcs_offset, kinds * pages * sizeof(uint32_t), shard.file_bytes))
+      return shard.file + " has page checksums outside it";
     for (int kind = 0; kind < kinds; ++kind) {
       const std::string name = shard.file + DatasetPath(part.rank, kind);
       if (part.block_crcs[kind].size() != blocks) return name + " has too few or many checksums";
-      if (bytes > shard.file_bytes || part.offset[kind] > shard.file_bytes - bytes)
+      if (!LiesInside(part.offset[kind], bytes, shard.file_bytes))
         return name + " lies outside its file";
     }
   }
@@ -102,12 +112,13 @@ std::string CheckManifest(const Manifest& manifest) {
   if (manifest.block_bytes == 0 || manifest.block_bytes % sizeof(float) != 0 ||
       manifest.block_bytes > (1u << 30))
     return "block_bytes is out of range";
+  if (manifest.page_bytes % sizeof(float) != 0 ||
+      (manifest.page_bytes > 0 && manifest.block_bytes % manifest.page_bytes != 0))
+    return "page_bytes does not divide block_bytes";
   if (std::string wrong = CheckLayout(manifest.layout); !wrong.empty()) return wrong;
   if (std::string wrong = CheckCover(manifest); !wrong.empty()) return wrong;
-  const int kinds = KindsOf(manifest.weights_only);
   for (const ShardInfo& shard : manifest.shards)
-    if (std::string wrong = CheckShard(shard, manifest.block_bytes, kinds); !wrong.empty())
-      return wrong;
+    if (std::string wrong = CheckShard(shard, manifest); !wrong.empty()) return wrong;
   return CheckBuffers(manifest.buffers);
 }
 

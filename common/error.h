@@ -45,8 +45,8 @@ class Error : public std::runtime_error {
   std::string id_;
 };
 
-// E-IO: the kernel refused something, and how. Carries errno, so that a caller who must know "is not
-// there" from "cannot be told" needs no words.
+// E-IO: the kernel refused something, and how. Carries errno, so that a caller who must know "is
+// not there" from "cannot be told" needs no words.
 class IoError : public Error {
  public:
   IoError(int number, std::string_view where, std::string_view what);

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <exception>
+#include <mutex>
 #include <utility>
 
 #include "common/error.h"
@@ -41,6 +43,7 @@ class PosixFile : public WritableFile {
   PosixFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
   ~PosixFile() override {
     if (fd_ >= 0) ::close(fd_);
+    if (direct_ >= 0) ::close(direct_);
   }
 
   void PWrite(const void* data, size_t size, uint64_t offset) override {
@@ -55,17 +58,85 @@ class PosixFile : public WritableFile {
     }
   }
 
+  void PWriteThrough(const void* data, size_t size, uint64_t offset) override {
+    const char* p = static_cast<const char*>(data);
+    const size_t done = WriteDirect(p, size, offset);
+    if (done == size) return;
+    PWrite(p + done, size - done, offset + done);
+    if (size - done >= kPage) WriteBack(size - done, offset + done);
+  }
+
   void Sync() override {
     if (::fsync(fd_) != 0) Fail(path_, "fsync");
   }
 
   void Close() override {
+    const int direct = std::exchange(direct_, -1);
+    if (direct >= 0 && ::close(direct) != 0) Fail(path_, "close");
     if (::close(std::exchange(fd_, -1)) != 0) Fail(path_, "close");
   }
 
  private:
+  static constexpr size_t kPage = 4096;
+
+  // Returns how many bytes it wrote: none where direct I/O is refused.
+  size_t WriteDirect(const char* data, size_t size, uint64_t offset) {
+    if (reinterpret_cast<uintptr_t>(data) % kPage != 0 || offset % kPage != 0) return 0;
+    const size_t whole = size / kPage * kPage;
+    size_t done = 0;
+    // A write that fell short of a page (a disk just full) is taken up by an ordinary one, whose
+    // error says why.
+    while (done < whole && done % kPage == 0) {
+      const int fd = Direct();
+      if (fd < 0) break;
+      const ssize_t n = ::pwrite(fd, data + done, whole - done, static_cast<off_t>(offset + done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && (errno == EINVAL || errno == EOPNOTSUPP)) {
+        refused_.store(true);  // nothing was written: not an error of the disk
+        break;
+      }
+      if (n < 0) Fail(path_, "write");
+      done += static_cast<size_t>(n);
+    }
+    return done;
+  }
+
+  // The same file past the page cache, opened when first asked for; -1 where it is refused.
+  int Direct() {
+    std::call_once(opened_, [this] {
+      const int fd = ::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+      if (fd < 0) return;  // the ordinary descriptor will do
+      struct stat ours {
+      }, found{};
+      if (::fstat(fd_, &ours) == 0 && ::fstat(fd, &found) == 0 && ours.st_dev == found.st_dev &&
+          ours.st_ino == found.st_ino) {
+        direct_ = fd;
+      } else {  // the name stands for another file by now
+        ::close(fd);
+      }
+    });
+    return refused_.load() ? -1 : direct_;
+  }
+
+  // From the page cache to the disk. What fails here is not told again by fsync, so it must be
+  // told now; where the call does not exist, fsync does it all.
+  void WriteBack(size_t size, uint64_t offset) {
+    constexpr unsigned kStartAndWait =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (::sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                          kStartAndWait) == 0) {
+      return;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != ESPIPE) {
+      Fail(path_, "write back");
+    }
+  }
+
   int fd_;
-  std::string path_;
+  const std::string path_;
+  std::once_flag opened_;
+  int direct_ = -1;
+  std::atomic<bool> refused_{false};
 };
 
 class PosixReadable : public ReadableFile {

@@ -3,13 +3,13 @@
 // operations and try every state a crash could leave (tests/checkpoint/crash_states_test.cc).
 //
 // Questions have three answers: yes, no, and "cannot tell". "No" is the kernel's ENOENT and nothing
-// else; "cannot tell" (EIO, ESTALE, EMFILE, EACCES ...) throws. A caller that catches it must not go
-// on as if the answer were no: a checkpoint that cannot be seen for a moment is not gone.
+// else; "cannot tell" (EIO, ESTALE, EMFILE, EACCES ...) throws. A caller that catches it must not
+// go on as if the answer were no: a checkpoint that cannot be seen for a moment is not gone.
 //
 // Failures throw IoError (E-IO) with the path: of kind kUser where only the user can help (disk or
-// quota full, no permission), kEnvironment otherwise. After a failed write, fsync or close the bytes
-// of that file must be taken for lost: never retry in place, write a new file under a new name (file
-// systems mark pages clean after a failed fsync).
+// quota full, no permission), kEnvironment otherwise. After a failed write, fsync or close the
+// bytes of that file must be taken for lost: never retry in place, write a new file under a new
+// name (file systems mark pages clean after a failed fsync).
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,15 @@ namespace contrail {
 class WritableFile {
  public:
   virtual ~WritableFile() = default;  // closes without a report; call Close() to learn of failure
+  // Both kinds of write: any number of threads, each on ranges of its own.
   virtual void PWrite(const void* data, size_t size, uint64_t offset) = 0;
+  // As PWrite, for bytes that nobody here reads soon: returns when they have left for the disk, so
+  // that what has returned is progress of the disk and Sync has little left to do. Whole pages
+  // (4096 bytes; memory and offset at multiples of it) go past the page cache where the file system
+  // lets them.
+  virtual void PWriteThrough(const void* data, size_t size, uint64_t offset) {
+    PWrite(data, size, offset);
+  }
   virtual void Sync() = 0;  // fsync: the data is durable, the name is not (SyncDir)
   virtual void Close() = 0;
 };
@@ -57,7 +65,7 @@ class FileSystem {
   // One level; false where the name is taken. Of several hosts that try, one gets true.
   virtual bool MakeNewDir(const std::string& path) = 0;
   virtual void RemoveFile(const std::string& path) = 0;  // a link itself, not what it points to
-  virtual void RemoveDir(const std::string& path) = 0;  // must be empty
+  virtual void RemoveDir(const std::string& path) = 0;   // must be empty
 
   virtual bool Exists(const std::string& path) const = 0;       // a link counts as its target
   virtual EntryKind KindOf(const std::string& path) const = 0;  // never follows a link

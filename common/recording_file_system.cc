@@ -49,7 +49,8 @@ class RecordingFileSystem::File : public WritableFile {
 // Holds the bytes as they were when it was opened.
 class RecordingFileSystem::OpenFile : public ReadableFile {
  public:
-  OpenFile(std::string bytes, std::string path) : bytes_(std::move(bytes)), path_(std::move(path)) {}
+  OpenFile(std::string bytes, std::string path)
+      : bytes_(std::move(bytes)), path_(std::move(path)) {}
 
   void PRead(void* data, size_t size, uint64_t offset) const override {
     if (offset > bytes_.size() || size > bytes_.size() - offset) {

@@ -118,8 +118,8 @@ class RecordingFileSystem : public FileSystem {
 
 // Passes everything on to `inner` and fails changing operation number `fail_at` (1-based: open,
 // write, sync, close, rename, directory sync, make, remove) with "No space left on device"; a
-// failing write leaves its first half. With `for_good`, everything after it fails as well. Questions
-// and reads fail where FailQuestions says so.
+// failing write leaves its first half. With `for_good`, everything after it fails as well.
+// Questions and reads fail where FailQuestions says so.
 class FaultyFileSystem : public FileSystem {
  public:
   FaultyFileSystem(FileSystem& inner, uint64_t fail_at, bool for_good);
@@ -157,8 +157,8 @@ class FaultyFileSystem : public FileSystem {
   const bool for_good_;
   std::atomic<uint64_t> operations_{0};
   mutable std::mutex mutex_;
-  std::string part_;                    // guarded by mutex_
-  int number_ = 0;                      // guarded by mutex_
+  std::string part_;                     // guarded by mutex_
+  int number_ = 0;                       // guarded by mutex_
   mutable uint64_t questions_left_ = 0;  // guarded by mutex_
 };
 

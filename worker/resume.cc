@@ -10,6 +10,7 @@
 #include "configs/schema.h"
 #include "eval/weights.h"
 #include "worker/agree.h"
+#include "worker/open_step.h"
 
 namespace contrail::worker {
 namespace {
@@ -140,8 +141,9 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& che
     const Target to = target(entry.step);
     bool resampled = false;
     try {
+      const auto step = OpenTogether(fs, comm, entry.dir);
+      step->Tell(read);
       Together(comm, [&] {
-        const auto step = ckpt::StepReader::Open(fs, entry.dir, read);
         CheckState(*step, config, data_fingerprint, agreed);
         resampled = ChangesResolution(*step, to.spec, plan);
         if (resampled) {
@@ -192,8 +194,9 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config,
     return;
   }
   int64_t resolution = 0;
+  const auto step = OpenTogether(fs, comm, config.model.init);
+  step->Tell(read);
   Together(comm, [&] {
-    const auto step = ckpt::StepReader::Open(fs, config.model.init, read);
     eval::CheckModelUpToResolution(*step, target.spec, flat.layout());
     ReadOwnResampled(*step, flat);
     target.statistics.Import(eval::ReadBuffers(*step, target.statistics.specs()));

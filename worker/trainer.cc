@@ -111,13 +111,10 @@ ckpt::RunState Trainer::State() const {
   return state;
 }
 
-ckpt::Snapshot Trainer::TakeSnapshot() const {
-  ckpt::Snapshot snapshot;
-  snapshot.ranges = flat_->RangesOf(comm_.rank());
-  for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
-    snapshot.data[kind].resize(flat_->own_elements());
-    flat_->ExportOwn(kind, snapshot.data[kind].data());
-  }
+std::shared_ptr<const ckpt::Snapshot> Trainer::TakeSnapshot() {
+  std::shared_ptr<ckpt::Snapshot> snapshot = snapshots_->Take();
+  for (int kind = 0; kind < ckpt::kNumKinds; ++kind)
+    flat_->ExportOwn(kind, snapshot->data[kind].data());
   return snapshot;
 }
 

@@ -52,7 +52,7 @@ class Trainer {
   float SaveWhereDue(const Verdict& verdict);
   void CommitThisStep();
   ckpt::RunState State() const;
-  ckpt::Snapshot TakeSnapshot() const;
+  std::shared_ptr<const ckpt::Snapshot> TakeSnapshot();
   uint32_t ReplicaHash();
   void Report(const Verdict& verdict, double loss, double lr, double scale, double loss_scale);
 
@@ -71,6 +71,7 @@ class Trainer {
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<ckpt::SnapshotPool> snapshots_;
   std::unique_ptr<Saver> saver_;
   std::unique_ptr<BadSteps> bad_steps_;
   Lateness lateness_;

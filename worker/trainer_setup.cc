@@ -240,6 +240,7 @@ void Trainer::MakeSaver() {
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
   }
+  snapshots_ = std::make_unique<ckpt::SnapshotPool>(flat_->RangesOf(comm_.rank()));
   saver_ = std::make_unique<Saver>(PosixFileSystem(), comm_, std::move(saver),
                                    [this](const monitor::CheckpointRecord& record) {
                                      progress_.Commit(record.step);

@@ -82,11 +82,14 @@ TEST(Format, WhatMinorVersionZeroDidNotHaveIsAbsent) {
   const Manifest read = DecodeManifest(Edited([](nlohmann::json& json) {
                                          json["version"][1] = 0;
                                          json.erase("buffers");
+                                         json.erase("page_bytes");
+                                         json["shards"][0]["ranks"][0].erase("page_crc32c_offset");
                                        }),
                                        "x/COMMIT");
   EXPECT_EQ(read.buffers.bytes, 0u);
   EXPECT_TRUE(read.buffers.arrays.empty());
   EXPECT_FALSE(read.weights_only);
+  EXPECT_EQ(read.page_bytes, 0u);
 }
 
 TEST(Format, UnknownMajorVersionIsRefusedButListedAsAStep) {
@@ -162,6 +165,12 @@ TEST(Format, UnsoundManifestsAreRefused) {
        },
        "outside buffers.h5"},
       {[](auto& j) { j["block_bytes"] = 6; }, "block_bytes"},
+      {[](auto& j) { j["page_bytes"] = 4095; }, "page_bytes"},
+      {[](auto& j) { j["page_bytes"] = 12288; }, "page_bytes"},
+      {[](auto& j) { j["shards"][0]["ranks"][0]["page_crc32c_offset"] = 8184; },
+       "page checksums outside"},
+      {[](auto& j) { j["shards"][0]["ranks"][0].erase("page_crc32c_offset"); },
+       "page_crc32c_offset"},
   };
   for (const auto& [edit, text] : cases)
     EXPECT_THAT(DecodeError(Edited(edit), "E-CKPT-CORRUPT"), HasSubstr(text));

@@ -45,6 +45,23 @@ TEST(H5py, ReadsIndexAndShards) {
   }
 }
 
+TEST(H5py, AnIndexThatNoCommitMadeIsMadeOnDemand) {
+  ScratchDir scratch;
+  const World world = MakeWorld(31, 12000, 600, 150);
+  const std::string dir = SaveStep(PosixFileSystem(), world, scratch.path(), 42);
+  EXPECT_FALSE(PosixFileSystem().Exists(dir + "/index.h5"));
+  VerifyStep(PosixFileSystem(), dir);
+  EXPECT_TRUE(WriteIndex(PosixFileSystem(), dir));
+  WriteExpected(scratch.path() + "/expected.f32", world, 42);
+  EXPECT_EQ(Python("check_h5.py " + dir + " " + scratch.path() + "/expected.f32"), 0);
+  EXPECT_TRUE(WriteIndex(PosixFileSystem(), dir));  // anew
+  VerifyStep(PosixFileSystem(), dir);
+  // One that belongs to its step is left alone.
+  const World small = MakeWorld(32, 60, 2, 1);
+  EXPECT_FALSE(
+      WriteIndex(PosixFileSystem(), SaveStep(PosixFileSystem(), small, scratch.path(), 43)));
+}
+
 TEST(H5py, MissingShardReadsAsNaNAndOurReaderRefuses) {
   ScratchDir scratch;
   World world = MakeWorld(5, 50, 2, 2);

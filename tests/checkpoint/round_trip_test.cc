@@ -180,6 +180,68 @@ TEST(RoundTrip, StateIsExact) {
   }
 }
 
+TEST(RoundTrip, StepsWithoutPageChecksumsAreReadByWholeBlocks) {
+  ScratchDir scratch;
+  World world;
+  const uint64_t elements = 3 * kBlockBytes / sizeof(float) + 12345;
+  world.layout.tensors = {{"big", {static_cast<int64_t>(elements)}, 0, elements}};
+  world.layout.num_elements = elements;
+  world.ranges = {{{0, elements}}};
+  world.node_of_rank = {0};
+  const std::string dir = SaveStep(PosixFileSystem(), world, scratch.path(), 3);
+  // As minor version 1 wrote them.
+  Manifest manifest = DecodeManifest(PosixFileSystem().ReadAll(dir + "/COMMIT"), "COMMIT");
+  manifest.page_bytes = 0;
+  PosixFileSystem().WriteAtomically(dir + "/COMMIT", EncodeManifest(manifest));
+  EXPECT_TRUE(ReadsBackAs(*StepReader::Open(PosixFileSystem(), dir), 3, 7));
+  VerifyStep(PosixFileSystem(), dir);
+}
+
+TEST(RoundTrip, AHeaderOpensTheSameStepElsewhere) {
+  ScratchDir scratch;
+  const World world = MakeWorld(4, 3000, 3, 2);
+  const std::string dir = SaveStep(PosixFileSystem(), world, scratch.path(), 8);
+  const auto root = StepReader::Open(PosixFileSystem(), dir);
+  const auto other = StepReader::FromHeader(PosixFileSystem(), root->header());
+  EXPECT_EQ(other->dir(), dir);
+  EXPECT_EQ(other->lineage(), root->lineage());
+  EXPECT_TRUE(ReadsBackAs(*other, 8, 3));
+  // A shard is looked at when it is read.
+  PosixFileSystem().RemoveFile(dir + "/shard_00001.h5");
+  const auto late = StepReader::FromHeader(PosixFileSystem(), root->header());
+  try {
+    ReadsBackAs(*late, 8, 3);
+    ADD_FAILURE() << "read a shard that is not there";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.id(), "E-CKPT-CORRUPT");
+    EXPECT_THAT(error.what(), testing::HasSubstr("shard_00001.h5: is missing"));
+  }
+}
+
+TEST(SnapshotPool, MemoryIsUsedAgainAndASecondIsMadeWhereOneIsOut) {
+  SnapshotPool pool({{5, 1005}});
+  const float* first = nullptr;
+  {
+    const auto snapshot = pool.Take();
+    first = snapshot->data[2].data();
+    EXPECT_EQ(snapshot->ranges[0].begin, 5u);
+    for (const Pages& data : snapshot->data) {
+      EXPECT_EQ(data.size(), 1000u);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(data.data()) % 4096, 0u);
+    }
+  }
+  auto stuck = pool.Take();
+  EXPECT_EQ(stuck->data[2].data(), first);
+  for (int save = 0; save < 3; ++save) EXPECT_NE(pool.Take()->data[2].data(), first);
+  stuck.reset();
+  std::shared_ptr<Snapshot> late;
+  {
+    SnapshotPool gone({{0, 10}});
+    late = gone.Take();
+  }
+  EXPECT_EQ(late->data[0].size(), 10u);
+}
+
 TEST(Skeleton, EveryRankMakesTheSameBytes) {
   const World world = MakeWorld(9, 4000, 8, 1);
   std::vector<RankRanges> ranks;
@@ -188,6 +250,7 @@ TEST(Skeleton, EveryRankMakesTheSameBytes) {
   const Skeleton b = MakeSkeleton(77, 0, ranks);
   EXPECT_EQ(a.file_bytes, b.file_bytes);
   EXPECT_EQ(a.offsets, b.offsets);
+  EXPECT_EQ(a.page_crcs_offsets, b.page_crcs_offsets);
   EXPECT_EQ(a.crc, b.crc);
   ASSERT_EQ(a.pieces.size(), b.pieces.size());
   for (size_t i = 0; i < a.pieces.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace contrail {
 namespace {
@@ -25,6 +26,28 @@ TEST(Hash, Crc32cExtendsAtEverySplit) {
   for (size_t i = 0; i <= text.size(); ++i) {
     EXPECT_EQ(Crc32c(Crc(text.substr(0, i)), text.data() + i, text.size() - i), Crc(text));
   }
+}
+
+TEST(Hash, PagesAndTheWholeAgree) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += static_cast<char>(i * 37 + i / 7);
+  for (const size_t page : {1u, 8u, 12u, 64u, 333u, 1000u, 4096u}) {
+    for (const size_t size : {size_t{0}, size_t{1}, page, 3 * page, 3 * page + 1, size_t{1000}}) {
+      if (size > text.size()) continue;
+      std::vector<uint32_t> crcs((size + page - 1) / page);
+      Crc32cOfPages(text.data(), size, page, crcs.data());
+      for (size_t i = 0; i < crcs.size(); ++i)
+        ASSERT_EQ(crcs[i], Crc(text.substr(0, size).substr(i * page, page)));
+      EXPECT_EQ(Crc32cFromPages(crcs.data(), size, page), Crc(text.substr(0, size)));
+    }
+  }
+}
+
+TEST(Hash, WritersSayWhatTheyChange) {
+  const std::string a = "first", b = "second";
+  const std::string zeros = "<" + std::string(5, '\0') + "|" + std::string(6, '\0') + ">";
+  EXPECT_EQ(Crc(zeros) ^ Crc32cChange(a.data(), a.size(), 8) ^ Crc32cChange(b.data(), b.size(), 1),
+            Crc("<first|second>"));
 }
 
 TEST(Hash, MaskedAsTensorFlowDoes) {
