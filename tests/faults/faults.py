@@ -7,10 +7,14 @@
     disk.off()
 """
 
+import fcntl
+import json
 import os
+import re
+import subprocess
 import time
 
-from tiny_run import BIN, TinyRunTest
+from tiny_run import BIN, CONTRAIL, TinyRunTest, alive
 
 LIBRARY = os.environ.get("CONTRAIL_TEST_INJECT",
                          os.path.abspath(f"{BIN}/../lib/libcontrail_inject.so"))
@@ -82,8 +86,14 @@ class Rules:
             return []
 
 
+def step_name(step):
+    return f"step_{step:08d}"
+
+
 class FaultTest(TinyRunTest):
     """A run whose programs load the library, with a folder of rules."""
+
+    ranks = 2
 
     def setUp(self):
         super().setUp()
@@ -96,3 +106,77 @@ class FaultTest(TinyRunTest):
         if self.rules.faults:
             popen.setdefault("env", self.rules.environment())
         return super().start(*args, run=run, **popen)
+
+    def undisturbed(self):
+        """Losses and bytes of a checkpoint of this test's run without faults; trained once a build."""
+        stamp = os.stat(f"{BIN}/contrail-worker").st_mtime_ns
+        cache = f"{BIN}/../tests/undisturbed-{self.ranks}-{self.steps}-{stamp}.json"
+        with open(f"{cache}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(cache):
+                run = super().start("train", self.config, "--run", f"{self.dir}/whole", run="whole")
+                self.assertEqual(run.wait(), 0, run.text())
+                size = self.size_of(self.step_dir(self.steps, "whole"))
+                with open(f"{cache}.new", "w") as f:
+                    json.dump({"losses": self.losses("whole"), "bytes": size}, f)
+                os.replace(f"{cache}.new", cache)
+        with open(cache) as f:
+            return json.load(f)
+
+    def check_losses(self, run="run"):
+        """Nothing that happened has left a trace in what was trained."""
+        self.assertEqual(self.losses(run), self.undisturbed()["losses"])
+
+    @staticmethod
+    def size_of(folder):
+        return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder)
+                   for name in names)
+
+    def step_dir(self, step, run="run"):
+        return f"{self.dir}/{run}/checkpoints/{step_name(step)}"
+
+    def steps_on_disk(self, run="run"):
+        """Committed steps, oldest first, as the program lists them."""
+        done = subprocess.run([CONTRAIL, "checkpoint", "list", f"{self.dir}/{run}", "--json"],
+                              capture_output=True, text=True, timeout=30)
+        return sorted(entry["step"] for entry in json.loads(done.stdout))
+
+    def stopped_at(self, step, *args, run="run"):
+        """Trains until every rank has finished `step`, stops, returns the step that was saved."""
+        first = self.train(*args, run=run)
+        first.wait_step(step, self.ranks)
+        first.process.terminate()
+        self.assertEqual(first.wait(), 3, first.text())
+        return self.summary(run)["steps"]
+
+    def damage(self, step, run="run"):
+        """One byte in the middle of the step's largest file is another one."""
+        folder = self.step_dir(step, run)
+        name = max(os.listdir(folder), key=lambda n: os.path.getsize(f"{folder}/{n}"))
+        with open(f"{folder}/{name}", "r+b") as f:
+            f.seek(os.path.getsize(f"{folder}/{name}") // 2)
+            byte = f.read(1)[0]
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte ^ 0x55]))
+
+    @staticmethod
+    def resumed(run):
+        """The first step that was seen of every attempt that went on; some may have passed unseen."""
+        return [int(step) for step in re.findall(r"^contrail: resumed step=(\d+)", run.text(), re.M)]
+
+    def check_resumed_after(self, step, run):
+        """Every later attempt went on from `step` or beyond."""
+        self.assertTrue(self.resumed(run), run.text())
+        self.assertGreater(min(self.resumed(run)), step, run.text())
+
+    def wait_text(self, run, text, seconds=60):
+        run.wait_for(lambda _: text in run.text(), seconds, f"'{text}'")
+
+    def kill_rank(self, run, rank, signal_number=9):
+        """Sends the signal to a rank that trains; returns its word."""
+        word = run.board()[rank]
+        os.kill(word["pid"], signal_number)
+        return word
+
+
+__all__ = ["CONTRAIL", "FaultTest", "Rules", "alive", "step_name"]
