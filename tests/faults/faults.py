@@ -11,10 +11,12 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
+import tarfile
 import time
 
-from tiny_run import BIN, CONTRAIL, TinyRunTest, alive
+from tiny_run import BIN, CONTRAIL, TinyRunTest, alive, packed_data
 
 LIBRARY = os.environ.get("CONTRAIL_TEST_INJECT",
                          os.path.abspath(f"{BIN}/../lib/libcontrail_inject.so"))
@@ -86,6 +88,9 @@ class Rules:
             return []
 
 
+BATCH = 32  # of tiny_run.CONFIG
+
+
 def step_name(step):
     return f"step_{step:08d}"
 
@@ -148,6 +153,26 @@ class FaultTest(TinyRunTest):
         first.process.terminate()
         self.assertEqual(first.wait(), 3, first.text())
         return self.summary(run)["steps"]
+
+    def spoiled_data(self, step, rank):
+        """A copy of the data in which the first picture of the rank in that step cannot be decoded."""
+        data = f"{self.dir}/data"
+        shutil.copytree(packed_data(), data)
+        config = self.write_config("spoiled.toml", data=data)
+        position = (step - 1) * BATCH + rank * BATCH // self.ranks
+        sample, = subprocess.run(
+            [CONTRAIL, "data", "order", config, "--from", str(position), "--count", "1"],
+            capture_output=True, text=True, check=True, timeout=30).stdout.split()
+        shard, key = sample.rsplit("/", 1)
+        before = os.stat(f"{data}/{shard}")
+        with tarfile.open(f"{data}/{shard}") as tar:
+            picture = next(m for m in tar if m.name.startswith(f"{key}.") and
+                           m.name.endswith((".png", ".jpg")))
+        with open(f"{data}/{shard}", "r+b") as f:
+            f.seek(picture.offset_data + picture.size // 3)
+            f.write(bytes(picture.size // 3))
+        os.utime(f"{data}/{shard}", ns=(before.st_atime_ns, before.st_mtime_ns))
+        return config, sample
 
     def damage(self, step, run="run"):
         """One byte in the middle of the step's largest file is another one."""

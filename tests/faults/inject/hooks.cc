@@ -231,7 +231,15 @@ extern "C" ssize_t pwrite64(int fd, const void* data, size_t size, off64_t at) {
   return REAL(pwrite64)(fd, data, Shorter(outcome, size), at);
 }
 
-// No thread to be had: neither this call nor pidfd_open below has a path.
+// Memory that cannot be had, as LibTorch asks for it. This call and the two below have no path.
+extern "C" int posix_memalign(void** memory, size_t alignment, size_t size) {
+  const int err = errno;
+  const int error = AskName("memory", AT_FDCWD, "/memory").error;
+  errno = err;
+  return error != 0 ? error : REAL(posix_memalign)(memory, alignment, size);
+}
+
+// No thread to be had.
 extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                               void* (*start)(void*), void* argument) {
   const int err = errno;
