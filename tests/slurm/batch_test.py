@@ -9,12 +9,11 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
 
 from tiny_run import CONTRAIL, SOURCE, TinyRunTest  # noqa: E402
-from cluster import Cluster, missing_programs  # noqa: E402
+from cluster import Cluster, missing_programs, namespaces_refused  # noqa: E402
 
 TRAIN = f"{SOURCE}/slurm/train.sbatch"
 RESUME = f"{SOURCE}/slurm/resume.sbatch"
 SHAPE = ("--nodes=2", "--ntasks=2", "--ntasks-per-node=1")
-# Two "nodes" of one host must not talk through shared memory.
 TCP = ("--set", 'launcher.mpirun_args=["--mca", "btl", "self,tcp"]')
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
@@ -44,6 +43,9 @@ class Batch(TinyRunTest):
         if missing:
             raise unittest.SkipTest(f"Slurm is not installed: no {', '.join(missing)} "
                                     "(packages slurmctld, slurmd, slurm-client, munge)")
+        refused = namespaces_refused()
+        if refused:
+            raise unittest.SkipTest(f"no namespaces for nodes: {refused}")
         cls.cluster = Cluster()
         cls.cluster.__enter__()
         cls.addClassCleanup(cls.cluster.stop)
