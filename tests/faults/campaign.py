@@ -106,7 +106,10 @@ class Campaign:
         run = test.train(*OPTIONS)
         text = ""
         while True:
-            pause = time.monotonic() + self.draw.uniform(1, 8)
+            # Most attempts are let train for a while; some are disturbed on their way there.
+            if self.draw.random() < 0.7:
+                self.wait_training(run)
+            pause = time.monotonic() + self.draw.uniform(0.5, 6)
             while time.monotonic() < pause and run.process.poll() is None:
                 time.sleep(0.05)
             if run.process.poll() is None:
@@ -123,6 +126,13 @@ class Campaign:
                 if code != -signal.SIGKILL:
                     return f"{text}\nended with {code}\n"
                 run = test.resume()
+
+    @staticmethod
+    def wait_training(run, seconds=120):
+        end = time.monotonic() + seconds
+        while run.process.poll() is None and time.monotonic() < end and \
+                not any(word["phase"] == "training" for word in run.board().values()):
+            time.sleep(0.05)
 
     def play(self):
         test = Round()

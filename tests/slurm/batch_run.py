@@ -64,11 +64,12 @@ class BatchTest(FaultTest):
         except FileNotFoundError:
             return ""
 
-    def wait_output(self, job, text, seconds=90):
+    def wait_output(self, job, text, seconds=90, unless=None):
+        """Until the job has said it; fails at once when it ended, or said the other."""
         end = time.monotonic() + seconds
         while text not in self.output(job):
             state = self.cluster.job(job).get("JobState")
-            if time.monotonic() > end or state in ENDED:
+            if time.monotonic() > end or state in ENDED or (unless and unless in self.output(job)):
                 self.fail(f"no '{text}' in job {job} ({state})\n{self.output(job)}\n"
                           f"{self.cluster.logs()}")
             time.sleep(0.1)

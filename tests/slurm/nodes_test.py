@@ -89,8 +89,7 @@ class Nodes(NodesTest):
         self.assertNotIn("requeued job", self.output(job))
 
     def test_threads_of_a_rank_have_as_many_cores(self):
-        job = self.submit("--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=2",
-                          TRAIN, "config.toml", "--run", "run", *TCP)
+        job = self.job((*ONE_A_NODE, "--cpus-per-task=2"), "--set", "launcher.threads_per_rank=0")
         for pid in self.wait_restarted(job, 1).values():
             threads = re.search(r"threads=(\d+)", self.output(job))[1]
             self.assertGreaterEqual(len(os.sched_getaffinity(pid)), int(threads))
@@ -107,7 +106,7 @@ class FrozenNode(NodesTest):
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:
-            self.wait_output(job, "attempt=5 ", 240)
+            self.wait_output(job, "attempt=5 ", 240, unless="gave_up")
         finally:
             for pid in frozen:
                 try:
