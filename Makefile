@@ -28,7 +28,7 @@ test-long: build  ## the long tests too
 bench: build  ## the benchmarks against peers, one run
 	@bench/run.sh $(BUILD)
 
-soak: build  ## an hour of training with a rank killed every few seconds
+soak: build  ## an hour of training while something is killed or fails every few seconds
 	@tests/faults/soak.sh $(BUILD)
 
 lint: setup  ## formatting, and the rules of the tree

@@ -115,10 +115,11 @@ def alive(pid):
 class Supervised:
     """A `contrail train` or `contrail resume` at work."""
 
-    def __init__(self, run, *args, **popen):
+    def __init__(self, run, *args, command=(), **popen):
+        """`command` runs contrail: unshare and the like."""
         self.run = run
         self.log = open(f"{run}.{args[0]}.{time.monotonic_ns()}.log", "w+")
-        self.process = subprocess.Popen([CONTRAIL, *args], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*command, CONTRAIL, *args], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, **popen)
 
     def text(self):

@@ -1,0 +1,122 @@
+"""One owner: of several launchers one trains, whatever their clocks say, on the data it began with."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import unittest
+
+from faults import CONTRAIL, FaultTest, Rules, step_name
+from other_host import OtherHost
+from tiny_run import packed_data
+
+# A host of its own as far as one can tell: name, /dev/shm, and (by a rule) locks that nobody shares.
+HOST = ("unshare", "-rmu", "sh", "-c",
+        "hostname $0 && mount -t tmpfs none /dev/shm && exec \"$@\"")
+
+
+def namespaces_missing():
+    done = subprocess.run([*HOST, "probe", "true"], capture_output=True, text=True, timeout=10)
+    return done.stderr.strip() if done.returncode != 0 else ""
+
+
+class Ownership(FaultTest):
+
+    def on_host(self, name):
+        """`contrail resume` on a host of its own, and what holds it before it writes its lease."""
+        rules = Rules(f"{self.dir}/{name}")
+        rules.add("locks", who="launcher", call="flock", skip="yes")
+        gate = rules.add("gate", who="launcher", call="open", path="*/run/lease.json.*", count=1,
+                         hang="yes", switched=True).on()
+        return self.resume(command=[*HOST, name], env=rules.environment()), gate
+
+    def test_of_two_launchers_that_start_together_one_trains(self):
+        missing = namespaces_missing()
+        if missing:
+            self.skipTest(f"no namespaces for this user: {missing}")
+        self.stopped_at(12)
+        # Both have read the lease of before when the first of them writes its own.
+        (a, gate_a), (b, gate_b) = self.on_host("host-a"), self.on_host("host-b")
+        self.wait_any(lambda: gate_a.hits(), a)
+        self.wait_any(lambda: gate_b.hits(), b)
+        gate_a.off()
+        self.wait_any(lambda: "started" in a.text(), a)
+        gate_b.off()
+        codes = sorted((a.wait(), b.wait()))
+        texts = f"{a.text()}\n{b.text()}"
+        attempts = re.findall(r"^contrail: started .*attempt=(\d+)", texts, re.M)
+        self.assertEqual(len(attempts), len(set(attempts)), texts)
+        self.assertIn(codes, ([0, 0], [0, 2], [0, 4]), texts)
+        if codes[1] != 0:
+            self.assertRegex(texts, "E-RUN-BUSY|E-FENCED")
+        # With two zeros the second one waited, and had nothing left to do.
+        self.assertEqual(self.view()["trained_again_steps"], 0, texts)
+        self.check_losses()
+
+    @staticmethod
+    def wait_any(condition, run, seconds=20):
+        """Until it is true, the program has ended, or it took another way."""
+        end = time.monotonic() + seconds
+        while not condition() and run.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def view(self, run="run"):
+        done = subprocess.run([CONTRAIL, "view", f"{self.dir}/{run}", "--json"], timeout=30,
+                              capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def test_a_dead_lease_is_waited_for_and_then_taken_whatever_its_clock(self):
+        # Two runs at once: half a minute each.
+        runs = []
+        for name, ahead in (("chained", -5), ("ahead", 3600)):
+            self.stopped_at(12, run=name)
+            OtherHost(f"{self.dir}/{name}", ahead).write(host="elsewhere")
+            runs.append((name, self.resume(run=name)))
+        begin = time.monotonic()
+        for name, run in runs:
+            with self.subTest(lease=name):
+                self.assertEqual(run.wait(90), 0, run.text())
+                self.assertLess(time.monotonic() - begin, 75)
+                self.check_losses(name)
+
+    def test_a_lease_that_changes_keeps_others_off_whatever_its_clock(self):
+        self.stopped_at(12)
+        other = OtherHost(f"{self.dir}/run", clock_ahead=-600)
+        self.addCleanup(other.stop)
+        other.keep(host="elsewhere")
+        run = self.resume()
+        self.assertEqual(run.wait(60), 2, run.text())
+        self.assertIn("E-RUN-BUSY", run.text())
+        self.assertNotIn("started", run.text())
+
+    def test_consent_to_other_data_belongs_to_one_command(self):
+        data = f"{self.dir}/data"
+        shutil.copytree(packed_data(), data)
+        shards = f'data.train=["{data}/pairs-{{000000..000001}}.tar"]'
+        self.stopped_at(12, "--set", shards)
+        for ending in (".tar", ".tar.index"):
+            shutil.copy(f"{data}/pairs-000000{ending}", f"{data}/pairs-000001{ending}")
+        again = self.resume()
+        self.assertEqual(again.wait(), 2, again.text())
+        self.assertIn("E-RESUME-DATA", again.text().splitlines()[-1])
+        agreed = self.resume("--set", shards)
+        self.assertEqual(agreed.wait(), 0, agreed.text())
+
+    def test_what_was_agreed_to_stays_agreed_to(self):
+        data = f"{self.dir}/data"
+        shutil.copytree(packed_data(), data)
+        shards = f'data.train=["{data}/pairs-{{000000..000001}}.tar"]'
+        self.stopped_at(12)
+        for ending in (".tar", ".tar.index"):
+            shutil.copy(f"{data}/pairs-000000{ending}", f"{data}/pairs-000001{ending}")
+        run = self.resume("--set", shards)
+        run.wait_step(22, self.ranks)
+        self.kill_rank(run, 1)  # the restart is of the same command
+        self.assertEqual(run.wait(), 0, run.text())
+        self.assertIn(step_name(self.steps), os.listdir(f"{self.dir}/run/checkpoints"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
