@@ -4,7 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
-#include <thread>
+#include <system_error>
 
 #include "checkpoint/format.h"
 #include "checkpoint/skeleton.h"
@@ -28,21 +28,38 @@ bool SameRanges(const std::vector<Range>& a, const std::vector<Range>& b) {
   });
 }
 
+// What the thread shows while it writes, and hears.
+struct Progress {
+  std::atomic<uint64_t> bytes_written{0};
+  std::atomic<bool> abandoned{false};
+};
+
+// An abandoned writer leaves at the first place where it comes by: what it writes is worth nothing.
+void LeaveIfAbandoned(const Progress& progress, const std::string& path) {
+  if (progress.abandoned.load()) {
+    throw EnvironmentError("E-CKPT-SAVE", path, "this save was given up before it ended");
+  }
+}
+
 // Writes one dataset block by block and returns the blocks' checksums.
-std::vector<uint32_t> WriteBlocks(WritableFile& file, const std::vector<float>& data,
-                                  uint64_t offset) {
+std::vector<uint32_t> WriteBlocks(WritableFile& file, const std::string& path,
+                                  const std::vector<float>& data, uint64_t offset,
+                                  Progress& progress) {
   std::vector<uint32_t> crcs;
   const char* bytes = reinterpret_cast<const char*>(data.data());
   const uint64_t total = data.size() * sizeof(float);
   for (uint64_t at = 0; at < total; at += kBlockBytes) {
+    LeaveIfAbandoned(progress, path);
     const uint64_t size = std::min(kBlockBytes, total - at);
     crcs.push_back(Crc32c(0, bytes + at, size));
     file.PWrite(bytes + at, size, offset + at);
+    progress.bytes_written += size;
   }
   return crcs;
 }
 
-RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snapshot) {
+RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snapshot,
+                     Progress& progress) {
   const int rank = plan.topology.rank;
   const int node = plan.topology.node_of_rank[rank];
   const std::vector<RankRanges> ranks = RanksOfNode(plan, node);
@@ -54,14 +71,17 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
 
   const std::string dir =
       plan.checkpoints_dir + "/" + TemporaryName(plan.state.step, plan.state.attempt, plan.retry);
+  const std::string path = dir + "/" + ShardName(node);
+  LeaveIfAbandoned(progress, path);
   fs.MakeDirs(dir);
-  const auto file = fs.Open(dir + "/" + ShardName(node), FileSystem::Mode::kShared);
+  const auto file = fs.Open(path, FileSystem::Mode::kShared);
   if (me == ranks.begin())
     for (const SkeletonPiece& piece : skeleton.pieces)
       file->PWrite(piece.bytes.data(), piece.bytes.size(), piece.offset);
   RankPart part{rank, snapshot.ranges, offsets, {}};
   for (int kind = 0; kind < kinds; ++kind)
-    part.block_crcs[kind] = WriteBlocks(*file, snapshot.data[kind], offsets[kind]);
+    part.block_crcs[kind] = WriteBlocks(*file, path, snapshot.data[kind], offsets[kind], progress);
+  LeaveIfAbandoned(progress, path);
   file->Sync();
   file->Close();
   fs.SyncDir(dir);
@@ -69,74 +89,98 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
           skeleton.crc,    plan.weights_only,  std::move(part)};
 }
 
+void CheckSnapshot(const SavePlan& plan, const Snapshot& snapshot) {
+  const Topology& topology = plan.topology;
+  CONTRAIL_ASSERT(topology.rank >= 0 && topology.rank < topology.size);
+  CONTRAIL_ASSERT(topology.node_of_rank.size() == static_cast<size_t>(topology.size));
+  CONTRAIL_ASSERT(plan.ranges_of_rank.size() == static_cast<size_t>(topology.size));
+  CONTRAIL_ASSERT(SameRanges(snapshot.ranges, plan.ranges_of_rank[topology.rank]));
+  for (int kind = 0; kind < kNumKinds; ++kind) {
+    CONTRAIL_ASSERT(snapshot.data[kind].size() ==
+                    (kind < KindsOf(plan.weights_only) ? NumElements(snapshot.ranges) : 0));
+  }
+}
+
 }  // namespace
 
-struct SaveJob::Impl {
-  Impl(FileSystem& file_system, SavePlan save_plan, Snapshot save_snapshot)
+struct SaveJob::State {
+  State(FileSystem& file_system, SavePlan save_plan, std::shared_ptr<const Snapshot> save_snapshot)
       : fs(file_system), plan(std::move(save_plan)), snapshot(std::move(save_snapshot)) {
-    const Topology& topology = plan.topology;
-    CONTRAIL_ASSERT(topology.rank >= 0 && topology.rank < topology.size);
-    CONTRAIL_ASSERT(topology.node_of_rank.size() == static_cast<size_t>(topology.size));
-    CONTRAIL_ASSERT(plan.ranges_of_rank.size() == static_cast<size_t>(topology.size));
-    CONTRAIL_ASSERT(SameRanges(snapshot.ranges, plan.ranges_of_rank[topology.rank]));
-    for (int kind = 0; kind < kNumKinds; ++kind) {
-      const size_t elements = snapshot.data[kind].size();
-      CONTRAIL_ASSERT(elements ==
-                      (kind < KindsOf(plan.weights_only) ? NumElements(snapshot.ranges) : 0));
-      bytes += elements * sizeof(float);
-    }
-    thread = std::thread([this] { Run(); });
-  }
-
-  ~Impl() {
-    if (thread.joinable()) thread.join();
+    CheckSnapshot(plan, *snapshot);
+    for (const auto& data : snapshot->data) bytes += data.size() * sizeof(float);
   }
 
   void Run() {
     const auto start = std::chrono::steady_clock::now();
     try {
-      report = EncodeReport(WriteRank(fs, plan, snapshot));
+      report = EncodeReport(WriteRank(fs, plan, *snapshot, progress));
     } catch (...) {
       error = std::current_exception();
     }
-    snapshot = {};  // the memory is wanted before the job object goes
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    End();
+  }
+
+  void End() {
+    snapshot.reset();  // the memory is wanted before the job object goes
     failed.store(error != nullptr);
     finished.store(true);
   }
 
   FileSystem& fs;
   const SavePlan plan;
-  Snapshot snapshot;
+  std::shared_ptr<const Snapshot> snapshot;  // the thread's, once it runs
   uint64_t bytes = 0;
+  Progress progress;
   // Written by the thread before `finished`, read after it.
   std::string report;
   std::exception_ptr error;
   double seconds = 0;
   std::atomic<bool> failed{false};
   std::atomic<bool> finished{false};
-  std::thread thread;
 };
 
-SaveJob::SaveJob(FileSystem& fs, SavePlan plan, Snapshot snapshot)
-    : impl_(std::make_unique<Impl>(fs, std::move(plan), std::move(snapshot))) {}
-
-SaveJob::~SaveJob() = default;
-
-bool SaveJob::finished() const { return impl_->finished.load(); }
-
-bool SaveJob::failed() const { return impl_->failed.load(); }
-
-std::string SaveJob::Report() {
-  if (impl_->thread.joinable()) impl_->thread.join();
-  if (impl_->error) std::rethrow_exception(impl_->error);
-  return impl_->report;
+SaveJob::SaveJob(FileSystem& fs, SavePlan plan, std::shared_ptr<const Snapshot> snapshot)
+    : state_(std::make_shared<State>(fs, std::move(plan), std::move(snapshot))) {
+  try {
+    thread_ = std::thread([state = state_] { state->Run(); });
+  } catch (const std::system_error& error) {
+    // No more threads: this save has failed, as one that finds no space.
+    state_->error = std::make_exception_ptr(IoError(
+        error.code().value(), state_->plan.checkpoints_dir, "could not start a thread to save"));
+    state_->End();
+  }
 }
 
-const SavePlan& SaveJob::plan() const { return impl_->plan; }
+SaveJob::SaveJob(FileSystem& fs, SavePlan plan, Snapshot snapshot)
+    : SaveJob(fs, std::move(plan), std::make_shared<const Snapshot>(std::move(snapshot))) {}
 
-uint64_t SaveJob::bytes() const { return impl_->bytes; }
+SaveJob::~SaveJob() {
+  if (thread_.joinable()) thread_.join();
+}
 
-double SaveJob::write_seconds() const { return impl_->finished.load() ? impl_->seconds : 0; }
+bool SaveJob::finished() const { return state_->finished.load(); }
+
+bool SaveJob::failed() const { return state_->failed.load(); }
+
+std::string SaveJob::Report() {
+  CONTRAIL_ASSERT(!state_->progress.abandoned.load());
+  if (thread_.joinable()) thread_.join();
+  if (state_->error) std::rethrow_exception(state_->error);
+  return state_->report;
+}
+
+const SavePlan& SaveJob::plan() const { return state_->plan; }
+
+uint64_t SaveJob::bytes() const { return state_->bytes; }
+
+uint64_t SaveJob::bytes_written() const { return state_->progress.bytes_written.load(); }
+
+double SaveJob::write_seconds() const { return finished() ? state_->seconds : 0; }
+
+void SaveJob::Abandon() {
+  state_->progress.abandoned.store(true);
+  if (thread_.joinable()) thread_.detach();
+}
 
 }  // namespace contrail::ckpt

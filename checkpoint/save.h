@@ -1,9 +1,10 @@
 #pragma once
 // Saving a step. Each rank writes its own bytes; the root commits when all have reported.
 //
-//   every rank:  SaveJob job(...)          snapshot is owned by the job, training goes on
+//   every rank:  SaveJob job(...)          the job holds the snapshot, training goes on
 //                while (!job.finished()) train...
 //                report = job.Report()     rethrows the writer's error
+//                job.Abandon()             instead, where bytes_written() stands still too long
 //   root:        CommitStep(reports)       buffers.h5, index.h5, COMMIT, renames, fsyncs
 //
 // Order of commit (docs/checkpoint-format.md): payload -> fsync -> close -> fsync(dir) on each
@@ -12,6 +13,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "checkpoint/state.h"
@@ -47,19 +49,30 @@ struct SavePlan {
 // the node also writes the skeleton's metadata.
 class SaveJob {
  public:
+  // `fs` must live as long as the thread does: after Abandon that may be the process' end.
+  // Nobody may change the snapshot while the job runs; the job lets go of it when it has ended.
+  SaveJob(FileSystem& fs, SavePlan plan, std::shared_ptr<const Snapshot> snapshot);
   SaveJob(FileSystem& fs, SavePlan plan, Snapshot snapshot);
-  ~SaveJob();             // waits for the thread
+  ~SaveJob();             // waits for the thread, unless it was abandoned
   bool finished() const;  // cheap; true also when it failed
   bool failed() const;
   // Waits; then this rank's report (opaque text with checksums). Rethrows the writer's error.
   std::string Report();
   const SavePlan& plan() const;
   uint64_t bytes() const;
+  // Payload bytes that have left for the disk so far. Any thread, cheap; what stands still for long
+  // while the job is not finished is stuck in the file system.
+  uint64_t bytes_written() const;
   double write_seconds() const;  // of the thread's work: skeleton, checksums, writes, fsyncs
+  // Lets the thread go with all it needs (plan, snapshot, open file): it stops at the next block it
+  // can reach, if ever, and nobody waits for it. There is no report any more. The bytes are worth
+  // nothing; a new try goes to another directory (SavePlan::retry).
+  void Abandon();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct State;
+  std::shared_ptr<State> state_;  // the thread has a share, so that it may outlive this object
+  std::thread thread_;
 };
 
 // Root only: makes the step visible. `reports` in rank order. Returns the step directory.

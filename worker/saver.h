@@ -43,7 +43,7 @@ class Saver {
     // Called on the root's background thread before a step becomes visible.
     std::function<void()> before_commit;
   };
-  using TakeSnapshot = std::function<ckpt::Snapshot()>;
+  using TakeSnapshot = std::function<std::shared_ptr<const ckpt::Snapshot>()>;
   using OnCommit = std::function<void(const monitor::CheckpointRecord&)>;
 
   // `on_commit` is called on every rank's main thread; the record is whole on the root only.

@@ -93,12 +93,12 @@ ckpt::RunState Trainer::State() const {
   return state;
 }
 
-ckpt::Snapshot Trainer::TakeSnapshot() const {
-  ckpt::Snapshot snapshot;
-  snapshot.ranges = flat_->RangesOf(comm_.rank());
+std::shared_ptr<const ckpt::Snapshot> Trainer::TakeSnapshot() const {
+  auto snapshot = std::make_shared<ckpt::Snapshot>();
+  snapshot->ranges = flat_->RangesOf(comm_.rank());
   for (int kind = 0; kind < ckpt::kNumKinds; ++kind) {
-    snapshot.data[kind].resize(flat_->own_elements());
-    flat_->ExportOwn(kind, snapshot.data[kind].data());
+    snapshot->data[kind].resize(flat_->own_elements());
+    flat_->ExportOwn(kind, snapshot->data[kind].data());
   }
   return snapshot;
 }

@@ -49,7 +49,7 @@ class Trainer {
   void StartReporter();
   void CommitThisStep();
   ckpt::RunState State() const;
-  ckpt::Snapshot TakeSnapshot() const;
+  std::shared_ptr<const ckpt::Snapshot> TakeSnapshot() const;
   uint32_t ReplicaHash();
   void Report(const Verdict& verdict, double loss, double lr, double scale, double loss_scale);
 

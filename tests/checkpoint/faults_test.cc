@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
+#include <future>
+#include <memory>
 
 #include "checkpoint/format.h"
 #include "common/error.h"
@@ -161,6 +164,74 @@ TEST(Faults, WriterErrorIsSticky) {
   EXPECT_TRUE(job.finished());
   EXPECT_TRUE(job.failed());
   EXPECT_THROW(job.Report(), Error);
+}
+
+// A file system whose first write of payload waits until it is let go.
+class StuckFileSystem : public RecordingFileSystem {
+ public:
+  std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override {
+    return std::make_unique<File>(*this, RecordingFileSystem::Open(path, mode));
+  }
+  void WaitUntilStuck() { stuck_.get_future().wait(); }
+  void LetGo() { let_go_.set_value(); }
+
+ private:
+  class File : public WritableFile {
+   public:
+    File(StuckFileSystem& owner, std::unique_ptr<WritableFile> inner)
+        : owner_(owner), inner_(std::move(inner)) {}
+    void PWrite(const void* data, size_t size, uint64_t offset) override {
+      if (offset > 0 && !owner_.passed_.exchange(true)) {
+        owner_.stuck_.set_value();
+        owner_.let_go_.get_future().wait();
+      }
+      inner_->PWrite(data, size, offset);
+    }
+    void Sync() override { inner_->Sync(); }
+    void Close() override { inner_->Close(); }
+
+   private:
+    StuckFileSystem& owner_;
+    const std::unique_ptr<WritableFile> inner_;
+  };
+
+  std::promise<void> stuck_, let_go_;
+  std::atomic<bool> passed_{false};
+};
+
+TEST(Faults, AnAbandonedSaveIsWaitedForByNobody) {
+  const World world = MakeWorld(3, 200, 1, 1);
+  StuckFileSystem fs;
+  fs.MakeDirs("/run");
+  const auto released = std::make_shared<std::promise<void>>();
+  std::shared_ptr<const Snapshot> snapshot(new Snapshot(SnapshotOf(world, 1, 0)),
+                                           [released](const Snapshot* ended) {
+                                             delete ended;
+                                             released->set_value();
+                                           });
+  const std::weak_ptr<const Snapshot> alive = snapshot;
+  {
+    SaveJob job(fs, PlanOf(world, kDir, 1, 0), std::move(snapshot));
+    fs.WaitUntilStuck();
+    EXPECT_EQ(job.bytes_written(), 0u);
+    EXPECT_FALSE(job.finished());
+    job.Abandon();
+  }                               // does not wait
+  EXPECT_FALSE(alive.expired());  // the writer still reads it
+  // A new try elsewhere is not disturbed, whatever the old one does when it wakes.
+  SaveOrAbandon(fs, world, kDir, 1, 1);
+  fs.LetGo();
+  released->get_future().wait();
+  EXPECT_TRUE(ReadsBackAs(*StepReader::Open(fs, "/run"), world.KeyOf(1), 1));
+  VerifyStep(fs, "/run");
+}
+
+TEST(Faults, BytesWrittenReachTheWhole) {
+  const World world = MakeWorld(3, 200, 1, 1);
+  RecordingFileSystem fs;
+  SaveJob job(fs, PlanOf(world, "/run", 1, 0), SnapshotOf(world, 1, 0));
+  job.Report();
+  EXPECT_EQ(job.bytes_written(), job.bytes());
 }
 
 // A real kernel refusing real writes: a file size limit is a full disk without mounts.
