@@ -187,6 +187,8 @@ std::vector<CommandSpec> MakeWorkerTable() {
        .positional = {"[CONFIG.toml]"},
        .options = {{"--run", "DIR", "the run directory; supervised form: it holds config.toml"},
                    {"--attempt", "A", "number of this attempt (set by contrail)"},
+                   {"--owner", "TOKEN", "whose lease must stand (set by contrail)"},
+                   {"--consent", "ID", "agrees once to other shards (set by contrail)"},
                    {"--progress", "PATH", "progress board in shared memory (set by contrail)"},
                    {"--ranks", "N", "MPI ranks that must have started"},
                    {"--threads", "T", "compute threads of this rank"},

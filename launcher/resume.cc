@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "checkpoint/load.h"
+#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "configs/load.h"
@@ -21,16 +22,20 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
                                int attempt) {
   const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
   std::string there;
-  bool found = false;
+  const ckpt::StepEntry* found = nullptr;
   for (const ckpt::StepEntry& entry : steps) {
-    found = found || entry.step == step;
+    if (entry.step == step) found = &entry;
     there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
   }
-  if (!found) {
+  if (found == nullptr) {
     throw UserError("E-CKPT-MISSING", "--from",
                     "no committed step " + std::to_string(step) + " in " + run.Checkpoints(),
                     there.empty() ? "it holds none" : "committed: " + there);
   }
+  // First: should this program be killed among the renames, no step that moved counts as lost.
+  const std::string newest = run.Checkpoints() + "/" + ckpt::kNewestName;
+  const std::optional<std::string> named = fs.ReadIfThere(newest);
+  ckpt::GoOnFrom(fs, run.Checkpoints(), *found);
   const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
   std::vector<std::pair<std::string, std::string>> moved;
   for (const ckpt::StepEntry& entry : steps) {
@@ -43,9 +48,10 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
     LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
     moved.emplace_back(entry.dir, to);
   }
-  return [&fs, run, moved] {
+  return [&fs, run, moved, newest, named] {
     for (const auto& [from, to] : moved) fs.Rename(to, from);
     if (!moved.empty()) fs.SyncDir(run.Checkpoints());
+    if (named) fs.WriteAtomically(newest, *named);
   };
 }
 

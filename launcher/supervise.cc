@@ -16,6 +16,7 @@
 #include "launcher/run_setup.h"
 #include "launcher/shared_memory.h"
 #include "monitoring/bad_step.h"
+#include "monitoring/damaged_step.h"
 #include "slurm/requeue.h"
 
 namespace contrail::launcher {
@@ -44,6 +45,7 @@ class Supervisor {
       if (end.kind == Kind::kStopped) return Stopped();
       committed_ = NewestCommitted();
       TakeBadSteps();
+      TakeDamagedSteps();
       if (Refused(end)) return Refuse(end);
       reporter_.Failed(end.failure, end);
       Append(ledger_.Open(end, attempt_, Ranks(), SystemClock().Now()));
@@ -86,6 +88,7 @@ class Supervisor {
     reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
     training_since_ = 0;
     bad_steps_taken_ = 0;
+    damaged_steps_taken_ = 0;
     Attempt attempt(plan, signals_, [this](const JobView& view) { See(view); });
     const AttemptEnd end = attempt.Run();
     RemoveSharedMemory(job_.run.root);
@@ -116,6 +119,7 @@ class Supervisor {
     if (view.now - bad_steps_read_ >= 1) {
       bad_steps_read_ = view.now;
       TakeBadSteps();
+      TakeDamagedSteps();
     }
     if (lease_.lost()) {
       throw UserError("E-RUN-BUSY", job_.run.root, "another launcher took the run over",
@@ -142,6 +146,23 @@ class Supervisor {
     }
   }
 
+  // Nor do steps that were passed over because they are damaged, but work is lost with them.
+  void TakeDamagedSteps() {
+    const std::vector<monitor::DamagedStep> steps = monitor::ReadDamagedSteps(job_.run, attempt_);
+    for (; damaged_steps_taken_ < steps.size(); ++damaged_steps_taken_) {
+      const monitor::DamagedStep& step = steps[damaged_steps_taken_];
+      monitor::Incident incident;
+      incident.attempt = attempt_;
+      incident.cause = "checkpoint_damaged";
+      incident.detail = step.why;
+      incident.step = step.step;
+      incident.ranks_before = incident.ranks_after = Ranks();
+      incident.action = "skip";
+      incident.time = step.time;
+      Append(incident);
+    }
+  }
+
   void Append(const std::optional<monitor::Incident>& incident) {
     if (!incident) return;
     try {
@@ -153,6 +174,7 @@ class Supervisor {
 
   int Done() {
     TakeBadSteps();
+    TakeDamagedSteps();
     Append(ledger_.Close());
     committed_ = NewestCommitted();
     monitor::Summary summary = Summarise("done");
@@ -171,6 +193,7 @@ class Supervisor {
 
   int Stopped() {
     TakeBadSteps();
+    TakeDamagedSteps();
     Append(ledger_.Close());
     committed_ = NewestCommitted();
     Finish(Summarise("stopped"));
@@ -278,7 +301,8 @@ class Supervisor {
   double train_seconds_ = 0;
   uint64_t last_step_ = 0;
   double last_step_time_ = 0;
-  size_t bad_steps_taken_ = 0;  // of this attempt
+  size_t bad_steps_taken_ = 0;      // of this attempt
+  size_t damaged_steps_taken_ = 0;  // of this attempt
   double bad_steps_read_ = 0;
   uint64_t steps_trained_ = 0;
   double steps_seconds_ = 0;

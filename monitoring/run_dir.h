@@ -2,14 +2,16 @@
 // The run directory: names of everything in it, one writer per file.
 //
 //   config.toml            resolved config, each value with its origin      launcher
-//   checkpoints/           step_00001200/ ...                               worker
+//   checkpoints/           step_00001200/ ..., newest.json                  worker
 //   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
-//   attempts/attempt_A/    end_rank_R.json                                  each worker
+//   attempts/attempt_A/    owner                                            who claimed it
+//                          end_rank_R.json                                  each worker
 //                          bad_steps.jsonl                                  rank 0
+//                          damaged_steps.jsonl, first_commit.json           rank 0
 //   logs/attempt_A/        node_N.log, rank-tagged                          launcher
 //   incidents.jsonl        one JSON object a line                           launcher
 //   eval/                  zero_shot_step_00001200.json                     eval
-//   lease.json             attempt number that may write                    launcher
+//   lease.json             who may write                                    launcher
 //   summary.json           written when the run ends                        launcher
 
 #include <string>
@@ -25,10 +27,13 @@ struct RunDir {
   std::string Attempt(int attempt) const {
     return root + "/attempts/attempt_" + std::to_string(attempt);
   }
+  std::string Owner(int attempt) const { return Attempt(attempt) + "/owner"; }
   std::string EndRecord(int attempt, int rank) const {
     return Attempt(attempt) + "/end_rank_" + std::to_string(rank) + ".json";
   }
   std::string BadSteps(int attempt) const { return Attempt(attempt) + "/bad_steps.jsonl"; }
+  std::string DamagedSteps(int attempt) const { return Attempt(attempt) + "/damaged_steps.jsonl"; }
+  std::string FirstCommit(int attempt) const { return Attempt(attempt) + "/first_commit.json"; }
   std::string Logs(int attempt) const { return root + "/logs/attempt_" + std::to_string(attempt); }
   std::string Incidents() const { return root + "/incidents.jsonl"; }
   std::string Eval() const { return root + "/eval"; }

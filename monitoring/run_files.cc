@@ -6,10 +6,11 @@
 namespace contrail::monitor {
 
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs) {
-  const nlohmann::json object = {{"attempt", lease.attempt}, {"pid", lease.pid},
-                                 {"host", lease.host},       {"time", lease.time},
-                                 {"state", lease.state},     {"job", lease.job}};
-  fs.WriteAtomically(run.Lease(), DumpLine(object) + "\n");
+  const nlohmann::json object = {{"owner", lease.owner}, {"attempt", lease.attempt},
+                                 {"pid", lease.pid},     {"host", lease.host},
+                                 {"time", lease.time},   {"renewals", lease.renewals},
+                                 {"state", lease.state}, {"job", lease.job}};
+  fs.WriteAtomically(run.Lease(), DumpLine(object) + "\n", ".tmp-" + lease.owner);
 }
 
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
@@ -21,7 +22,9 @@ std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
                            "make sure that no launcher is at work on it, then remove the file");
   }
   Lease lease;
+  lease.owner = Field<std::string>(object, "owner", "");
   lease.attempt = Field(object, "attempt", 0);
+  lease.renewals = Field<uint64_t>(object, "renewals", 0);
   lease.pid = Field(object, "pid", 0);
   lease.host = Field<std::string>(object, "host", "");
   lease.time = Field(object, "time", 0.0);

@@ -11,15 +11,17 @@
 
 namespace contrail::monitor {
 
-// Who may write into the run: the launcher with the highest attempt. Renewed by its holder every
-// few seconds, so that a stale one can be told from a live one on another host.
+// Who may write into the run: the launcher with this owner, and the ranks it started. Renewed by
+// its holder every few seconds: others watch whether it changes, on their own clocks.
 struct Lease {
+  std::string owner;  // drawn by the launcher when it started (common/token.h)
   int attempt = 0;
-  int pid = 0;        // of the launcher
-  std::string host;   // where that pid means something
-  double time = 0;    // Unix seconds of the last renewal
-  std::string state;  // "running" | "restarting" | "released"
-  std::string job;    // scheduler's job id, empty outside of one: a requeued job knows its own run
+  int pid = 0;            // of the launcher
+  std::string host;       // where that pid means something
+  double time = 0;        // Unix seconds of the last renewal, for people
+  uint64_t renewals = 0;  // so that every renewal is a change, whatever the holder's clock does
+  std::string state;      // "running" | "restarting" | "released"
+  std::string job;        // scheduler's job id or empty: a requeued job knows its own run
 };
 
 // Written once, when the run ends (and replaced when a resumed run ends again).
@@ -39,6 +41,7 @@ struct Summary {
   std::string message;      // the last error line where the run did not end well
 };
 
+// Written aside under a name of the owner's own: two writers never take away each other's text.
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs = PosixFileSystem());
 // The whole lease, or nullopt where there is none. Throws E-IO where it cannot be read and E-LEASE
 // where its text is no lease: neither means that the run is free.

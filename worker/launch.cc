@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/file_system.h"
+#include "common/token.h"
 #include "configs/load.h"
 #include "monitoring/run_files.h"
 #include "worker/agree.h"
@@ -74,6 +75,8 @@ Launch Resolve(const Comm& comm, const ParsedArgs& args) {
   if (args.Has("--from")) {
     launch.from = static_cast<uint64_t>(args.Int("--from", 0, 0, std::numeric_limits<long>::max()));
   }
+  launch.supervised = args.Has("--owner");
+  launch.owner = launch.supervised ? args.Value("--owner") : RandomToken();
   launch.threads = Threads(comm, launch.config, args);
   return launch;
 }
@@ -88,8 +91,9 @@ int RanksHere(const Comm& comm) {
 Launch ResolveLaunch(Comm& comm, const ParsedArgs& args) {
   Launch launch;
   Together(comm, [&] { launch = Resolve(comm, args); });
-  // Ranks may look at different moments; the root's word counts.
+  // Ranks may look at different moments, and draw different tokens; the root's word counts.
   launch.attempt = std::stoi(comm.BroadcastText(std::to_string(launch.attempt), 0));
+  launch.owner = comm.BroadcastText(launch.owner, 0);
   return launch;
 }
 

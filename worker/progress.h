@@ -16,6 +16,7 @@ class Progress {
   Progress(const std::string& board, int word, int rank);
 
   void Enter(monitor::Phase phase);
+  void Touch();  // any thread: something was done
   // Called from the thread that runs background collectives too.
   void Collectives(uint64_t entered, uint64_t done, monitor::Operation oldest_unfinished);
   void FinishStep(uint64_t step, double loss, double samples_per_second);
@@ -27,7 +28,6 @@ class Progress {
   uint64_t collective() const { return word_->collective.load(std::memory_order_relaxed); }
 
  private:
-  void Touch();
   std::unique_ptr<monitor::ProgressBoard> board_;
   std::unique_ptr<monitor::ProgressWord> own_;
   monitor::ProgressWord* word_;

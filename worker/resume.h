@@ -6,10 +6,11 @@
 #include <optional>
 #include <string>
 
-#include "checkpoint/state.h"
+#include "checkpoint/load.h"
 #include "common/file_system.h"
 #include "configs/config.h"
 #include "model/registry.h"
+#include "monitoring/run_dir.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
 #include "worker/phases.h"
@@ -30,10 +31,21 @@ struct Target {
   RunningStatistics& statistics;
 };
 
-// Collective. Finds the newest step that every rank can read (the root proposes, each rank reads
-// its own slices and checks their checksums), fills own weights and moments and the running
-// statistics, and gathers the weights. A corrupt step is reported and the one before it used.
-// Nothing committed: nullopt.
+// Runs `work`, which reads checkpoints, on every rank (a collective), as Together does. Where it
+// cannot be told what is there, the error is of the environment, whoever could cure it: the attempt
+// fails, and another one may find what this one could not see.
+void ReadTogether(Comm& comm, const std::function<void()>& work);
+
+// A committed step that a resume passed over; step.damage says why.
+using OnDamage = std::function<void(const ckpt::StepEntry& step)>;
+
+// Collective. Goes on from the best step that every rank can read (the root proposes them in the
+// order of checkpoint/newest.h, each rank reads its own slices and checks their checksums), fills
+// own weights and moments and the running statistics, and gathers the weights. Nothing was ever
+// committed: nullopt.
+//
+// Only evidence of damage goes back a step, loudly: a warning, and `on_damage` on the root.
+// Whatever else keeps a rank from reading (E-IO, E-MEMORY) fails the attempt on all ranks.
 //
 // `target` is asked for the model that goes on from a step (on every rank; no collective). Where a
 // phase of another resolution begins with that step, weights are carried over exactly, positions of
@@ -41,12 +53,14 @@ struct Target {
 // is an error (E-PHASE-RESOLUTION).
 //
 // `from`: exactly this step or an error. Throws AgreedError: E-CKPT-MISSING, E-CKPT-MODEL,
-// E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and nobody
-// asked for that with --set data.train).
-std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
+// E-CKPT-CORRUPT (no step is whole), E-CKPT-LOST (what was committed last is gone, or everything),
+// E-IO, E-MEMORY, E-RESUME-BATCH, E-RESUME-DATA (the shards changed and nobody asked for that with
+// --set data.train).
+std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const monitor::RunDir& run,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
-                              const std::function<Target(uint64_t step)>& target);
+                              const std::function<Target(uint64_t step)>& target,
+                              const OnDamage& on_damage);
 
 // Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
 // whatever resolution it is.

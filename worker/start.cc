@@ -131,6 +131,7 @@ int TrainCommand(const std::vector<std::string>& args) {
   const int code = RunSession(*comm, args);
   comm.reset();  // its thread uses MPI
   ShutdownMpi();
+  if (WritersLeftBehind()) _exit(code);  // they must not see static objects go
   return code;
 }
 
