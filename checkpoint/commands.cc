@@ -10,6 +10,7 @@
 #include "checkpoint/format.h"
 #include "checkpoint/index.h"
 #include "checkpoint/load.h"
+#include "checkpoint/prune.h"
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/log.h"
@@ -38,14 +39,9 @@ std::vector<ckpt::StepEntry> StepsAt(const FileSystem& fs, std::string path) {
   const auto step = ckpt::ParseStepName(NameOf(path));
   if (step || fs.Exists(path + "/" + ckpt::kCommitName)) return {{step.value_or(0), path}};
   const std::string dir = ckpt::CheckpointsDir(fs, path);
-  std::vector<ckpt::StepEntry> steps = ckpt::ListSteps(fs, dir);
-  for (const std::string& name : fs.List(dir)) {
-    const auto present = ckpt::ParseStepName(name);
-    if (!present) continue;
-    const auto same = [&](const ckpt::StepEntry& entry) { return entry.step == *present; };
-    if (std::none_of(steps.begin(), steps.end(), same))
-      steps.push_back({*present, dir + "/" + name});
-  }
+  std::vector<ckpt::StepEntry> damaged;
+  std::vector<ckpt::StepEntry> steps = ckpt::ListSteps(fs, dir, &damaged);
+  steps.insert(steps.end(), damaged.begin(), damaged.end());
   std::sort(steps.begin(), steps.end(),
             [](const auto& a, const auto& b) { return a.step > b.step; });
   return steps;
@@ -195,14 +191,20 @@ int Prune(FileSystem& fs, const ParsedArgs& args) {
   // A job may be saving right now. What older attempts than the newest step's left is dead.
   std::vector<std::string> problems;
   const auto newest = ckpt::OpenNewestUsable(fs, dir, false, &problems);
-  const uint64_t attempt = newest == nullptr ? 0 : newest->state().attempt;
+  ckpt::Retention retention{.keep_last = keep};
+  retention.attempt = newest == nullptr ? 0 : newest->state().attempt;
   const bool dry_run = args.Has("--dry-run");
-  const std::vector<std::string> removed = dry_run ? ckpt::PlanPrune(fs, dir, keep, attempt, "")
-                                                   : ckpt::Prune(fs, dir, keep, attempt, "");
-  for (const std::string& one : removed)
+  ckpt::Pruned pruned;
+  if (dry_run) {
+    pruned.removed = ckpt::PlanPrune(fs, dir, retention);
+  } else {
+    pruned = ckpt::Prune(fs, dir, retention);
+  }
+  for (const std::string& one : pruned.removed)
     std::printf("%s %s\n", dry_run ? "would remove" : "removed", one.c_str());
-  if (removed.empty()) LogInfo(dir + ": nothing to remove");
-  return kExitDone;
+  for (const std::string& problem : pruned.problems) LogWarning(problem);
+  if (pruned.removed.empty() && pruned.problems.empty()) LogInfo(dir + ": nothing to remove");
+  return pruned.problems.empty() ? kExitDone : kExitEnvironment;
 }
 
 }  // namespace

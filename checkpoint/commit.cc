@@ -11,11 +11,6 @@
 namespace contrail::ckpt {
 namespace {
 
-std::string TemporaryDir(const SavePlan& plan) {
-  return plan.checkpoints_dir + "/" +
-         TemporaryName(plan.state.step, plan.state.attempt, plan.retry);
-}
-
 std::string ParentOf(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   if (slash == std::string::npos) return ".";
@@ -77,7 +72,10 @@ bool IsSameAndSound(const FileSystem& fs, const std::string& dir, const std::str
     if (StepReader::Open(fs, dir)->lineage() != lineage) return false;
     VerifyStep(fs, dir);
     return true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    // What cannot be read for a moment may be the same and sound.
+    if (!IsDamage(error) && error.id() != "E-CKPT-UNCOMMITTED" && error.id() != "E-CKPT-VERSION")
+      throw;
     return false;
   }
 }
@@ -100,8 +98,13 @@ void TryRename(FileSystem& fs, const std::string& from, const std::string& to) {
 
 }  // namespace
 
+std::string TemporaryDir(const SavePlan& plan) {
+  return plan.checkpoints_dir + "/" +
+         TemporaryName({plan.state.step, plan.state.attempt, plan.owner, plan.retry});
+}
+
 std::string CommitStep(FileSystem& fs, const SavePlan& plan,
-                       const std::vector<std::string>& reports) {
+                       const std::vector<std::string>& reports, std::string* lineage) {
   const std::string temporary = TemporaryDir(plan);
   const std::string target = plan.checkpoints_dir + "/" + StepName(plan.state.step);
   std::string superseded;
@@ -109,6 +112,7 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
   try {
     const BuffersImage buffers = MakeBuffers(plan.state.step, plan.buffers);
     Manifest manifest = Assemble(plan, reports, buffers.file);
+    if (lineage != nullptr) *lineage = manifest.lineage;
     for (const ShardInfo& shard : manifest.shards) {
       const std::string path = temporary + "/" + shard.file;
       const uint64_t size = fs.FileSize(path);

@@ -87,9 +87,18 @@ struct RankReport {
 
 std::string StepName(uint64_t step);                           // "step_00001200"
 std::optional<uint64_t> ParseStepName(std::string_view name);  // exactly that form
-std::string TemporaryName(uint64_t step, uint64_t attempt, uint64_t retry);
-// The attempt in "step_00001200.tmp-3" or "step_00001200.tmp-3.1".
-std::optional<uint64_t> ParseTemporaryName(std::string_view name);
+// Where a save writes before it is committed: "step_00001200.tmp-3-9f3c0a4be1d25577", and with ".1"
+// at its end for the second try. It names attempt and owner (docs/run-directory.md), so no two
+// writers ever share one, and whoever makes it finds nothing older in it. Without an owner where
+// nobody drew one: in an import, and in what older programs left.
+struct Temporary {
+  uint64_t step = 0;
+  uint64_t attempt = 0;
+  std::string owner;
+  uint64_t retry = 0;
+};
+std::string TemporaryName(const Temporary& temporary);
+std::optional<Temporary> ParseTemporaryName(std::string_view name);
 std::string SupersededName(uint64_t step, uint64_t k);  // "step_00001200.superseded-1"
 struct Superseded {
   uint64_t step = 0;

@@ -8,13 +8,15 @@
 
 #include "checkpoint/shard_reader.h"
 #include "checkpoint/state.h"
+#include "common/error.h"
 #include "common/file_system.h"
 
 namespace contrail::ckpt {
 
 struct StepEntry {
   uint64_t step = 0;
-  std::string dir;  // .../step_00001200
+  std::string dir;          // .../step_00001200
+  std::string damage = {};  // or the whole line that says why it cannot be used
 };
 
 // Committed steps (those with a whole COMMIT of any version), newest first, each step once.
@@ -22,7 +24,16 @@ struct StepEntry {
 // throws for what a crash can leave, but E-IO where a directory or a COMMIT cannot be read: a step
 // that cannot be seen for a moment is not gone. Should a crash have come between the two renames of
 // a superseding commit, the step's superseded directory is listed in its place.
-std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir);
+//
+// Directories with a step's name and no whole COMMIT go to `damaged`: no crash leaves such a one,
+// COMMIT is durable before the directory gets its name.
+std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkpoints_dir,
+                                 std::vector<StepEntry>* damaged = nullptr);
+
+// Whether an error of reading a step says that the step itself is damaged: a file is there and
+// wrong, or is missing beside a whole COMMIT. Any other error (E-IO, out of memory ...) says only
+// that it could not be read now: whoever goes back to an older step because of one loses work.
+bool IsDamage(const Error& error);
 
 // One committed step. Reading never goes through index.h5.
 class StepReader {
@@ -58,23 +69,13 @@ class StepReader {
 // Throws the first problem.
 void VerifyStep(const FileSystem& fs, const std::string& dir);
 
-// The newest step that can be used: `dir` as in StepReader::Open. A damaged step is passed over
-// and the one before it tried; each one passed over adds its message to `problems`. With `verify`
-// every byte is checked first (VerifyStep). nullptr where there is no usable step; throws
-// E-CKPT-VERSION where a newer program wrote one (falling back would lose its steps silently).
+// The newest step that can be used: `dir` as in StepReader::Open, steps in the order of ResumeOrder
+// (newest.h). A damaged step is passed over and the one before it tried; each one passed over adds
+// its message to `problems`. With `verify` every byte is checked first (VerifyStep). nullptr where
+// there is no usable step. Throws E-IO where a step cannot be read, E-CKPT-LOST, and E-CKPT-VERSION
+// where a newer program wrote one (falling back would lose its steps silently).
 std::unique_ptr<StepReader> OpenNewestUsable(const FileSystem& fs, const std::string& dir,
                                              bool verify, std::vector<std::string>* problems);
-
-// Keeps the newest `keep_last` (at least 1) usable steps and removes older ones; uncommitted
-// leftovers of attempts before `attempt` go too. Steps that are damaged count as none, and stay
-// while they are newer than the oldest kept one. Never removes `protect` (the step a resume is
-// reading), nor anything where no step is usable. Returns removed dirs. A directory is renamed
-// before it is emptied, so a half-removed one never looks committed. Throws E-IO; can be repeated.
-std::vector<std::string> Prune(FileSystem& fs, const std::string& checkpoints_dir, int keep_last,
-                               uint64_t attempt, const std::string& protect);
-// What Prune would remove.
-std::vector<std::string> PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
-                                   int keep_last, uint64_t attempt, const std::string& protect);
 
 // RUN, RUN/checkpoints -> RUN/checkpoints. The directory with the steps, where `dir` is not a step.
 std::string CheckpointsDir(const FileSystem& fs, const std::string& dir);

@@ -41,19 +41,26 @@ std::optional<uint64_t> ParseStepName(std::string_view name) {
   return step;
 }
 
-std::string TemporaryName(uint64_t step, uint64_t attempt, uint64_t retry) {
-  std::string name = StepName(step) + ".tmp-" + std::to_string(attempt);
-  if (retry > 0) name += "." + std::to_string(retry);
+std::string TemporaryName(const Temporary& temporary) {
+  std::string name = StepName(temporary.step) + ".tmp-" + std::to_string(temporary.attempt);
+  if (!temporary.owner.empty()) name += "-" + temporary.owner;
+  if (temporary.retry > 0) name += "." + std::to_string(temporary.retry);
   return name;
 }
 
-std::optional<uint64_t> ParseTemporaryName(std::string_view name) {
-  uint64_t step = 0, attempt = 0, retry = 0;
-  if (!TakeStep(&name, &step) || !TakeWord(&name, ".tmp-") || !TakeNumber(&name, &attempt))
+std::optional<Temporary> ParseTemporaryName(std::string_view name) {
+  Temporary found;
+  if (!TakeStep(&name, &found.step) || !TakeWord(&name, ".tmp-") ||
+      !TakeNumber(&name, &found.attempt))
     return std::nullopt;
-  if (TakeWord(&name, ".") && !TakeNumber(&name, &retry)) return std::nullopt;
+  if (TakeWord(&name, "-")) {
+    found.owner = name.substr(0, name.find('.'));
+    if (found.owner.empty()) return std::nullopt;
+    name.remove_prefix(found.owner.size());
+  }
+  if (TakeWord(&name, ".") && !TakeNumber(&name, &found.retry)) return std::nullopt;
   if (!name.empty()) return std::nullopt;
-  return attempt;
+  return found;
 }
 
 std::string SupersededName(uint64_t step, uint64_t k) {

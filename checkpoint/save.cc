@@ -39,8 +39,7 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
   const Skeleton skeleton = MakeSkeleton(plan.state.step, node, ranks, kinds);
   const size_t place = static_cast<size_t>(me - ranks.begin());
 
-  const std::string dir =
-      plan.checkpoints_dir + "/" + TemporaryName(plan.state.step, plan.state.attempt, plan.retry);
+  const std::string dir = TemporaryDir(plan);
   const std::string path = dir + "/" + ShardName(node);
   LeaveIfAbandoned(progress, path);
   fs.MakeDirs(dir);

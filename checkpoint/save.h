@@ -36,7 +36,13 @@ struct SavePlan {
   // Which try at this step within this attempt: bytes of a failed save are never written over, a
   // new try has a new temporary directory. The same on every rank.
   uint64_t retry = 0;
+  // The owner token of whoever writes (docs/run-directory.md), part of the temporary directory's
+  // name: two that take themselves for the same attempt never write into one directory.
+  std::string owner = {};
 };
+
+// The directory that this try is written into.
+std::string TemporaryDir(const SavePlan& plan);
 
 // Writes this rank's part of the node's shard on a background thread. All ranks of a node build
 // the same HDF5 skeleton in memory, so they know the offsets without a message; the first rank of
@@ -69,13 +75,14 @@ class SaveJob {
   std::thread thread_;
 };
 
-// Root only: makes the step visible. `reports` in rank order. Returns the step directory.
+// Root only: makes the step visible. `reports` in rank order. Returns the step directory, and in
+// `lineage` the hash of its contents.
 // If the step is already committed with the same lineage and still verifies, ours is removed and
 // that one kept; otherwise the old one is moved aside (step_N.superseded-K), never merged.
 // On failure it throws (E-IO, E-CKPT-HDF5) and has removed what it can of the temporary directory:
 // the step does not exist, earlier steps are as they were.
 std::string CommitStep(FileSystem& fs, const SavePlan& plan,
-                       const std::vector<std::string>& reports);
+                       const std::vector<std::string>& reports, std::string* lineage = nullptr);
 
 // Removes this step's temporary directory after a failure, best effort.
 void AbandonStep(FileSystem& fs, const SavePlan& plan);

@@ -68,6 +68,7 @@ struct Config {
     int64_t every_steps = 0;  // 0 = by minutes only
     double every_minutes = 5;
     int64_t keep_last = 3;
+    double stall_seconds = 300;  // without one byte of progress before a save is begun anew
   } checkpoint;
   struct {
     std::string zero_shot;  // data set evaluated at the end; "" = none

@@ -143,6 +143,8 @@ std::vector<KeySpec> MakeTable() {
                 "save after every so many minutes; 0 = by steps only")),
       Aside(Key("checkpoint.keep_last", AT(checkpoint.keep_last), {.min = 1},
                 "committed steps kept; older ones are removed")),
+      Aside(Key("checkpoint.stall_seconds", AT(checkpoint.stall_seconds), kPositive,
+                "a save that moves no byte for so long is given up and begun anew elsewhere")),
 
       Aside(Key("eval.zero_shot", AT(eval.zero_shot), kAny,
                 "folder of a packed data set classified when training ends; empty = none")),

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/load.h"
+#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "configs/load.h"
@@ -17,12 +18,12 @@
 namespace contrail::launcher {
 namespace {
 
-// Throws UserError E-CKPT-MISSING where the step is not committed.
-void CheckStep(const std::vector<ckpt::StepEntry>& steps, uint64_t step,
-               const monitor::RunDir& run) {
+// The step among `steps`. Throws UserError E-CKPT-MISSING where it is not committed.
+const ckpt::StepEntry& FindStep(const std::vector<ckpt::StepEntry>& steps, uint64_t step,
+                                const monitor::RunDir& run) {
   std::string there;
   for (const ckpt::StepEntry& entry : steps) {
-    if (entry.step == step) return;
+    if (entry.step == step) return entry;
     there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
   }
   throw UserError("E-CKPT-MISSING", "--from",
@@ -35,7 +36,11 @@ void CheckStep(const std::vector<ckpt::StepEntry>& steps, uint64_t step,
 std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step,
                                int attempt) {
   const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
-  CheckStep(steps, step, run);
+  const ckpt::StepEntry& found = FindStep(steps, step, run);
+  // First: should this program be killed among the renames, no step that moved counts as lost.
+  const std::string newest = run.Checkpoints() + "/" + ckpt::kNewestName;
+  const std::optional<std::string> named = fs.ReadIfThere(newest);
+  ckpt::GoOnFrom(fs, run.Checkpoints(), found);
   const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
   std::vector<std::pair<std::string, std::string>> moved;
   for (const ckpt::StepEntry& entry : steps) {
@@ -48,10 +53,10 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
     LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
     moved.emplace_back(entry.dir, to);
   }
-  // What was committed last is now `step`: where newest.json says so, it is rewritten here.
-  return [&fs, run, moved] {
+  return [&fs, run, moved, newest, named] {
     for (const auto& [from, to] : moved) fs.Rename(to, from);
     if (!moved.empty()) fs.SyncDir(run.Checkpoints());
+    if (named) fs.WriteAtomically(newest, *named);
   };
 }
 
@@ -85,7 +90,7 @@ int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
   }
   if (args.Has("--from")) {
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
-    CheckStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
+    FindStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
   }
   RunClaim claim = TakeRun(fs, run, RunLock(run), OwnLease(0, job.allocation));
   std::function<void()> bring_back;

@@ -4,8 +4,11 @@
 #include <utility>
 
 #include "checkpoint/load.h"
+#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "monitoring/bad_step.h"
+#include "monitoring/damaged_step.h"
 
 namespace contrail::launcher {
 namespace {
@@ -13,20 +16,39 @@ namespace {
 constexpr size_t kWaiting = 1000;        // incidents and questions
 constexpr double kAnswer = 2;            // seconds
 constexpr double kLastWrite = 60;        // seconds for summary.json
-constexpr double kBadStepsInterval = 1;  // seconds
+constexpr double kNewsInterval = 1;      // seconds
 
-monitor::Incident IncidentOf(const monitor::BadStep& step, int attempt, int ranks) {
+monitor::Incident Skipped(const char* cause, int attempt) {
   monitor::Incident incident;
   incident.attempt = attempt;
-  incident.cause = "bad_step";
+  incident.cause = cause;
+  incident.action = "skip";
+  return incident;
+}
+
+monitor::Incident IncidentOf(const monitor::BadStep& step, int attempt) {
+  monitor::Incident incident = Skipped("bad_step", attempt);
   incident.rank = step.rank;
   incident.host = step.host;
   incident.detail = step.detail;
   incident.step = step.step;
-  incident.ranks_before = incident.ranks_after = ranks;
-  incident.action = "skip";
   incident.time = step.time;
   return incident;
+}
+
+monitor::Incident IncidentOf(const monitor::DamagedStep& step, int attempt) {
+  monitor::Incident incident = Skipped("checkpoint_damaged", attempt);
+  incident.detail = step.why;
+  incident.step = step.step;
+  incident.time = step.time;
+  return incident;
+}
+
+// Those after the first `known`.
+template <typename Note>
+void Collect(const std::vector<Note>& notes, int attempt, size_t* known,
+             std::vector<monitor::Incident>* incidents) {
+  for (; *known < notes.size(); ++*known) incidents->push_back(IncidentOf(notes[*known], attempt));
 }
 
 std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::RunDir& run) {
@@ -39,19 +61,20 @@ std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::
 
 }  // namespace
 
-struct RunRecord::BadSteps {
+struct RunRecord::Notes {
   std::mutex mutex;  // guards the rest
   int attempt = 0;
-  size_t returned = 0;
   bool asked = false;
-  std::vector<monitor::BadStep> found;
+  size_t bad_steps = 0;      // read so far
+  size_t damaged_steps = 0;  // read so far
+  std::vector<monitor::Incident> news;
 };
 
 RunRecord::RunRecord(FileSystem& fs, monitor::RunDir run)
     : fs_(fs),
       run_(std::move(run)),
       before_(ReadBefore(fs_, run_)),
-      bad_steps_(std::make_shared<BadSteps>()),
+      notes_(std::make_shared<Notes>()),
       files_(kWaiting) {}
 
 void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
@@ -66,28 +89,29 @@ void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
   if (!posted) LogWarning("an incident could not be recorded: the file system stands still");
 }
 
-std::vector<monitor::Incident> RunRecord::NewBadSteps(int attempt, int ranks, double now,
-                                                      bool all) {
-  std::unique_lock<std::mutex> lock(bad_steps_->mutex);
-  if (bad_steps_->attempt != attempt) {
-    bad_steps_->attempt = attempt;
-    bad_steps_->returned = 0;
-    bad_steps_->found.clear();
+std::vector<monitor::Incident> RunRecord::News(int attempt, int ranks, double now, bool all) {
+  std::unique_lock<std::mutex> lock(notes_->mutex);
+  if (notes_->attempt != attempt) {
+    notes_->attempt = attempt;
+    notes_->bad_steps = notes_->damaged_steps = 0;
+    notes_->news.clear();
   }
-  if (all || (!bad_steps_->asked && now - bad_steps_asked_ >= kBadStepsInterval)) {
-    bad_steps_asked_ = now;
-    bad_steps_->asked = files_.Post([&fs = fs_, run = run_, attempt, shared = bad_steps_] {
-      std::vector<monitor::BadStep> found;
+  if (all || (!notes_->asked && now - notes_asked_ >= kNewsInterval)) {
+    notes_asked_ = now;
+    notes_->asked = files_.Post([&fs = fs_, run = run_, attempt, shared = notes_] {
+      std::vector<monitor::BadStep> bad;
+      std::vector<monitor::DamagedStep> damaged;
       try {
-        found = monitor::ReadBadSteps(run, attempt, fs);
+        bad = monitor::ReadBadSteps(run, attempt, fs);
+        damaged = monitor::ReadDamagedSteps(run, attempt, fs);
       } catch (const std::exception&) {
         // Read again a second later.
       }
       const std::lock_guard<std::mutex> guard(shared->mutex);
       shared->asked = false;
-      if (shared->attempt == attempt && found.size() > shared->found.size()) {
-        shared->found = std::move(found);
-      }
+      if (shared->attempt != attempt) return;
+      Collect(bad, attempt, &shared->bad_steps, &shared->news);
+      Collect(damaged, attempt, &shared->damaged_steps, &shared->news);
     });
   }
   if (all) {
@@ -95,18 +119,20 @@ std::vector<monitor::Incident> RunRecord::NewBadSteps(int attempt, int ranks, do
     files_.Settle(kAnswer);
     lock.lock();
   }
-  std::vector<monitor::Incident> incidents;
-  for (size_t& i = bad_steps_->returned; i < bad_steps_->found.size(); ++i) {
-    incidents.push_back(IncidentOf(bad_steps_->found[i], attempt, ranks));
+  std::vector<monitor::Incident> news = std::exchange(notes_->news, {});
+  for (monitor::Incident& incident : news) {
+    incident.ranks_before = incident.ranks_after = ranks;
   }
-  return incidents;
+  return news;
 }
 
 std::optional<uint64_t> RunRecord::NewestCommitted() {
   return files_.Ask(
       [&fs = fs_, dir = run_.Checkpoints()] {
-        const auto steps = ckpt::ListSteps(fs, dir);
-        return steps.empty() ? uint64_t{0} : steps.front().step;
+        for (const ckpt::StepEntry& step : ckpt::ResumeOrder(fs, dir)) {
+          if (step.damage.empty()) return step.step;
+        }
+        return uint64_t{0};
       },
       kAnswer);
 }

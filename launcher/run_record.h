@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "launcher/background.h"
-#include "monitoring/bad_step.h"
 #include "monitoring/incident.h"
 #include "monitoring/run_files.h"
 
@@ -22,11 +21,13 @@ class RunRecord {
   // In the order of the calls. One that cannot be written is lost with a warning.
   void Append(const std::optional<monitor::Incident>& incident);
 
-  // Steps of the attempt that were skipped and not returned yet, as far as they have been read.
-  // Read anew at most once a second; `all` waits a little for those that are there by now.
-  std::vector<monitor::Incident> NewBadSteps(int attempt, int ranks, double now, bool all = false);
+  // What happened to the attempt and did not end it, and was not returned yet, as far as it has
+  // been read: steps that were skipped, damaged checkpoints that were passed over. Read anew at
+  // most once a second; `all` waits a little for those that are there by now.
+  std::vector<monitor::Incident> News(int attempt, int ranks, double now, bool all = false);
 
-  // The newest committed step, 0 = none; nothing where that cannot be told within two seconds.
+  // The step that a restart goes on from, 0 = none; nothing where that cannot be told within two
+  // seconds.
   std::optional<uint64_t> NewestCommitted();
   // How many committed steps there are; 0 where that cannot be told.
   int CommittedSteps();
@@ -40,13 +41,13 @@ class RunRecord {
   void TidyUp();
 
  private:
-  struct BadSteps;
+  struct Notes;
 
   FileSystem& fs_;
   const monitor::RunDir run_;
   const std::optional<monitor::Summary> before_;
-  const std::shared_ptr<BadSteps> bad_steps_;  // shared with the thread that reads
-  double bad_steps_asked_ = 0;
+  const std::shared_ptr<Notes> notes_;  // shared with the thread that reads
+  double notes_asked_ = 0;
   Background files_;
 };
 

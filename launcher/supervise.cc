@@ -177,14 +177,14 @@ class Supervisor {
       record_.Append(incident);
       reporter_.Recovered(*incident);
     }
-    // Skipped steps end no attempt: they become incidents of their own as they happen.
-    for (const auto& step : record_.NewBadSteps(attempt_, Ranks(), view.now)) record_.Append(step);
+    // What ends no attempt becomes an incident of its own as it happens.
+    for (const auto& news : record_.News(attempt_, Ranks(), view.now)) record_.Append(news);
   }
 
   // What the attempt leaves: skipped steps, checkpoints.
   void Learn(const AttemptEnd& end) {
-    for (const auto& step : record_.NewBadSteps(attempt_, Ranks(), Now(), /*all=*/true)) {
-      record_.Append(step);
+    for (const auto& news : record_.News(attempt_, Ranks(), Now(), /*all=*/true)) {
+      record_.Append(news);
     }
     const uint64_t said = std::max(committed_, end.last.committed_step);
     const uint64_t newest = record_.NewestCommitted().value_or(said);

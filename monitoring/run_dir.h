@@ -2,11 +2,12 @@
 // The run directory: names of everything in it, one writer per file.
 //
 //   config.toml            resolved config, each value with its origin      launcher
-//   checkpoints/           step_00001200/ ...                               worker
+//   checkpoints/           step_00001200/ ..., newest.json                  worker
 //   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
 //   attempts/attempt_A/    owner                                            who claimed it
 //                          end_rank_R.json                                  each worker
 //                          bad_steps.jsonl                                  rank 0
+//                          damaged_steps.jsonl, first_commit.json           rank 0
 //   logs/attempt_A/        node_N.log, rank-tagged                          launcher
 //   incidents.jsonl        one JSON object a line                           launcher
 //   eval/                  zero_shot_step_00001200.json                     eval
@@ -32,6 +33,8 @@ struct RunDir {
     return Attempt(attempt) + "/end_rank_" + std::to_string(rank) + ".json";
   }
   std::string BadSteps(int attempt) const { return Attempt(attempt) + "/bad_steps.jsonl"; }
+  std::string DamagedSteps(int attempt) const { return Attempt(attempt) + "/damaged_steps.jsonl"; }
+  std::string FirstCommit(int attempt) const { return Attempt(attempt) + "/first_commit.json"; }
   std::string Logs(int attempt) const { return root + "/logs/attempt_" + std::to_string(attempt); }
   std::string Incidents() const { return root + "/incidents.jsonl"; }
   std::string Eval() const { return root + "/eval"; }

@@ -86,6 +86,8 @@ Launch Resolve(const Comm& comm, const ParsedArgs& args) {
     launch.from = static_cast<uint64_t>(args.Int("--from", 0, 0, std::numeric_limits<long>::max()));
   }
   launch.consent = Consent(args);
+  launch.supervised = args.Has("--owner");
+  launch.owner = launch.supervised ? args.Value("--owner") : RandomToken();
   launch.threads_asked = Threads(comm, launch.config, args);
   launch.threads = std::min(launch.threads_asked, Cores());
   return launch;
@@ -101,8 +103,9 @@ int RanksHere(const Comm& comm) {
 Launch ResolveLaunch(Comm& comm, const ParsedArgs& args) {
   Launch launch;
   Together(comm, [&] { launch = Resolve(comm, args); });
-  // Ranks may look at different moments; the root's word counts.
+  // Ranks may look at different moments, and draw different tokens; the root's word counts.
   launch.attempt = std::stoi(comm.BroadcastText(std::to_string(launch.attempt), 0));
+  launch.owner = comm.BroadcastText(launch.owner, 0);
   return launch;
 }
 

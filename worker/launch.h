@@ -17,6 +17,11 @@ struct Launch {
   Config config;
   monitor::RunDir run;
   int attempt = 1;
+  // The token of whoever started this job (docs/run-directory.md): what ranks write bears it, and
+  // nothing is committed under another one's lease. A launcher's (--owner); a job without a
+  // launcher draws its own.
+  std::string owner;
+  bool supervised = false;       // by the launcher whose token that is
   bool fresh = false;            // the run directory is to be made (bare form)
   std::optional<uint64_t> from;  // --from: resume from exactly this step
   std::string consent;           // of this command line to other shards, or empty

@@ -1,17 +1,17 @@
 #include "worker/open_step.h"
 
-#include "worker/agree.h"
+#include "worker/resume.h"
 
 namespace contrail::worker {
 
 std::unique_ptr<ckpt::StepReader> OpenTogether(const FileSystem& fs, Comm& comm,
                                                const std::string& dir) {
   std::unique_ptr<ckpt::StepReader> step;
-  Together(comm, [&] {
+  ReadTogether(comm, [&] {
     if (comm.rank() == 0) step = ckpt::StepReader::Open(fs, dir);
   });
   const std::string header = comm.BroadcastText(step ? step->header() : "", 0);
-  Together(comm, [&] {
+  ReadTogether(comm, [&] {
     if (comm.rank() != 0) step = ckpt::StepReader::FromHeader(fs, header);
   });
   return step;

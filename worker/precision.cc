@@ -2,11 +2,12 @@
 
 #include <algorithm>
 
-#include "checkpoint/load.h"
+#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "configs/load.h"
 #include "model/ops/kernels/kernels.h"
 #include "worker/agree.h"
+#include "worker/resume.h"
 
 namespace contrail::worker {
 namespace {
@@ -19,17 +20,19 @@ bool IsPrecision(const std::string& name) {
   return name == "fp32" || name == "bf16" || name == "fp16";
 }
 
-// What the newest step was trained in; "" where there is none or it cannot be read (resuming then
-// says so).
+// What the step that a resume starts from was trained in; "" where there is none, or it is damaged
+// (resuming then says so). Throws where it cannot be told.
 std::string Recorded(const FileSystem& fs, const std::string& checkpoints_dir,
                      std::optional<uint64_t> from) {
   if (checkpoints_dir.empty()) return "";
-  for (const ckpt::StepEntry& entry : ckpt::ListSteps(fs, checkpoints_dir)) {
-    if (from && entry.step != *from) continue;
+  const auto steps =
+      from ? ckpt::ListSteps(fs, checkpoints_dir) : ckpt::ResumeOrder(fs, checkpoints_dir);
+  for (const ckpt::StepEntry& entry : steps) {
+    if (!entry.damage.empty() || (from && entry.step != *from)) continue;
     try {
       return ckpt::StepReader::Open(fs, entry.dir)->state().precision;
-    } catch (const Error&) {
-      continue;
+    } catch (const Error& error) {
+      if (!ckpt::IsDamage(error)) throw;
     }
   }
   return "";
@@ -46,8 +49,11 @@ Precision ChoosePrecision(const FileSystem& fs, Comm& comm, const Config& config
                           std::optional<uint64_t> from) {
   const std::string& wanted = config.train.precision;
   if (IsPrecision(wanted)) return {wanted, "train.precision"};
-  const std::string recorded =
-      comm.BroadcastText(comm.rank() == 0 ? Recorded(fs, checkpoints_dir, from) : "", 0);
+  std::string recorded;
+  ReadTogether(comm, [&] {
+    if (comm.rank() == 0) recorded = Recorded(fs, checkpoints_dir, from);
+  });
+  recorded = comm.BroadcastText(recorded, 0);
   if (IsPrecision(recorded)) return {recorded, "auto: as the run was before"};
   if (!recorded.empty()) {
     throw AgreedError(UserError("E-PRECISION", checkpoints_dir,

@@ -20,11 +20,12 @@ struct Precision {
   at::ScalarType type() const;
 };
 
-// Collective; the same on every rank. train.precision, and where that is "auto": what the newest
-// readable step of `checkpoints_dir` (or step `from`) was trained in (a restart must not change the
-// numbers; "" = a fresh run), else bf16 where every rank's processor multiplies pairs of bf16 and
-// the model is a ViT that is wide enough to gain by it, else fp32.
-// Throws AgreedError E-PRECISION where that step was trained in something else altogether.
+// Collective; the same on every rank. train.precision, and where that is "auto": what the step of
+// `checkpoints_dir` that a resume starts from (or step `from`) was trained in (a restart must not
+// change the numbers; "" = a fresh run), else bf16 where every rank's processor multiplies pairs of
+// bf16 and the model is a ViT that is wide enough to gain by it, else fp32. Throws AgreedError
+// E-PRECISION where that step was trained in something else altogether, and what Resume throws
+// where it cannot be told.
 Precision ChoosePrecision(const FileSystem& fs, Comm& comm, const Config& config,
                           const model::ModelSpec& spec, const std::string& checkpoints_dir,
                           std::optional<uint64_t> from = std::nullopt);

@@ -37,10 +37,7 @@ void Write(const Pulse& pulse, double* out) {
   for (int i = 0; i < kTimes; ++i) out[kFirstTime + i] = times[i];
 }
 
-bool IsWritten(double save) {
-  const auto status = static_cast<SaveStatus>(static_cast<int>(save));
-  return status == SaveStatus::kWritten || status == SaveStatus::kFailed;
-}
+SaveStatus StatusOf(double save) { return static_cast<SaveStatus>(static_cast<int>(save)); }
 
 }  // namespace
 
@@ -64,7 +61,10 @@ Verdict Exchange(Comm& comm, const Pulse& own) {
     verdict.correct += static_cast<int64_t>(row[kCorrect]);
     verdict.weights_hashes.push_back(static_cast<uint32_t>(row[kWeightsHash]));
     verdict.stop = verdict.stop || row[kStop] != 0;
-    verdict.all_written = verdict.all_written && IsWritten(row[kSave]);
+    const SaveStatus save = StatusOf(row[kSave]);
+    verdict.all_written =
+        verdict.all_written && (save == SaveStatus::kWritten || save == SaveStatus::kFailed);
+    if (save == SaveStatus::kStalled && verdict.stalled_rank < 0) verdict.stalled_rank = rank;
     float times[kTimes];
     for (int i = 0; i < kTimes; ++i) times[i] = static_cast<float>(row[kFirstTime + i]);
     std::memcpy(&verdict.times.emplace_back(), times, sizeof times);

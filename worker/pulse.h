@@ -11,7 +11,8 @@
 
 namespace contrail::worker {
 
-enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed };
+// kStalled: the part (or the root's commit) has not moved for checkpoint.stall_seconds.
+enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed, kStalled };
 
 // What one rank says.
 struct Pulse {
@@ -34,6 +35,7 @@ struct Verdict {
   std::vector<uint32_t> weights_hashes;  // rank order
   bool stop = false;
   bool all_written = false;  // every rank's part is written or has failed
+  int stalled_rank = -1;     // the lowest one whose save stands still
   bool save_now = false;
   bool commit_running = false;
   uint64_t committed_step = 0;

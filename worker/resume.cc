@@ -2,13 +2,14 @@
 
 #include <memory>
 
-#include "checkpoint/load.h"
+#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/strings.h"
 #include "configs/load.h"
 #include "configs/schema.h"
 #include "eval/weights.h"
+#include "monitoring/first_commit.h"
 #include "worker/agree.h"
 #include "worker/open_step.h"
 
@@ -102,82 +103,137 @@ void LogResampling(int64_t from, int64_t to, const char* moments) {
           ": position embedding resampled (bicubic, antialiased)" + moments);
 }
 
-// The root's list of committed steps, newest first, on every rank.
-std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
-                                          const std::string& checkpoints_dir,
-                                          std::optional<uint64_t> from) {
-  std::vector<std::string> lines;
-  if (comm.rank() == 0) {
-    for (const ckpt::StepEntry& entry : ckpt::ListSteps(fs, checkpoints_dir)) {
-      if (!from || entry.step == *from) {
-        lines.push_back(std::to_string(entry.step) + " " + entry.dir);
-      }
-    }
-  }
+// Whether an error says that a step which is there could not be read now. That a step has vanished
+// says so, too: the root has just seen it, and a network file system may be behind on this node.
+bool CannotTell(const Error& error) {
+  return dynamic_cast<const IoError*>(&error) != nullptr || error.id() == "E-CKPT-MISSING" ||
+         error.id() == "E-CKPT-UNCOMMITTED";
+}
+
+// The steps to try on the root. {}: nothing was ever committed.
+std::vector<ckpt::StepEntry> FindSteps(const FileSystem& fs, const monitor::RunDir& run,
+                                       std::optional<uint64_t> from) {
   std::vector<ckpt::StepEntry> steps;
-  for (const std::string& line : Split(comm.BroadcastText(Join(lines, "\n"), 0), '\n')) {
-    const size_t space = line.find(' ');
-    if (space != std::string::npos) steps.push_back({std::stoull(line), line.substr(space + 1)});
+  if (!from) {
+    steps = ckpt::ResumeOrder(fs, run.Checkpoints());
+    const auto attempt = steps.empty() ? monitor::AttemptThatCommitted(run, fs) : std::nullopt;
+    if (attempt) {
+      throw EnvironmentError(
+          "E-CKPT-LOST", run.Checkpoints(),
+          "holds no step, but attempt " + std::to_string(*attempt) + " has committed some",
+          "bring the directory back (is its file system mounted?); a run that "
+          "begins again is another run");
+    }
+    return steps;
+  }
+  std::vector<ckpt::StepEntry> damaged;
+  steps = ckpt::ListSteps(fs, run.Checkpoints(), &damaged);
+  steps.insert(steps.end(), damaged.begin(), damaged.end());
+  std::erase_if(steps, [from](const ckpt::StepEntry& entry) { return entry.step != *from; });
+  return steps;
+}
+
+// The root's list of steps on every rank.
+std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
+                                          const monitor::RunDir& run,
+                                          std::optional<uint64_t> from) {
+  std::string text;
+  ReadTogether(comm, [&] {
+    if (comm.rank() != 0) return;
+    for (const ckpt::StepEntry& entry : FindSteps(fs, run, from)) {
+      text += std::to_string(entry.step) + "\n" + entry.dir + "\n" + entry.damage + "\n";
+    }
+  });
+  const std::vector<std::string> lines = Split(comm.BroadcastText(text, 0), '\n');
+  std::vector<ckpt::StepEntry> steps;
+  for (size_t i = 0; i + 2 < lines.size(); i += 3) {
+    steps.push_back({std::stoull(lines[i]), lines[i + 1], lines[i + 2]});
   }
   return steps;
 }
 
 }  // namespace
 
-std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
+void ReadTogether(Comm& comm, const std::function<void()>& work) {
+  Together(comm, [&] {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (!CannotTell(error)) throw;
+      throw AgreedError(ErrorKind::kEnvironment, error.id(), error.what(), true);
+    }
+  });
+}
+
+namespace {
+
+// Collective. Reads the step into `to` and gathers the weights.
+Resumed GoOnFromStep(FileSystem& fs, Comm& comm, const std::string& dir, const Config& config,
+                     const PhasePlan& plan, const std::string& data_fingerprint, bool agreed,
+                     const ckpt::OnRead& read, const Target& to) {
+  Resumed resumed;
+  bool resampled = false;
+  const auto step = OpenTogether(fs, comm, dir);
+  step->Tell(read);
+  ReadTogether(comm, [&] {
+    CheckState(*step, config, data_fingerprint, agreed);
+    resampled = ChangesResolution(*step, to.spec, plan);
+    if (resampled) {
+      eval::CheckModelUpToResolution(*step, to.spec, to.flat.layout());
+      ReadOwnResampled(*step, to.flat);
+    } else {
+      eval::CheckModel(*step, to.spec, to.flat.layout());
+      ReadOwn(*step, to.flat);
+    }
+    to.statistics.Import(eval::ReadBuffers(*step, to.statistics.specs()));
+    resumed = {step->state(), step->lineage(), step->dir()};
+  });
+  if (comm.rank() == 0) {
+    ReportChanges(resumed.state, config);
+    if (resampled) {
+      LogResampling(resumed.state.resolution, to.spec.resolution, ", fresh optimizer moments");
+    }
+  }
+  GatherWeights(comm, to.flat);
+  return resumed;
+}
+
+}  // namespace
+
+std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const monitor::RunDir& run,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
                               const std::function<Target(uint64_t step)>& target, bool agreed,
-                              const ckpt::OnRead& read) {
-  const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, checkpoints_dir, from);
+                              const OnDamage& on_damage, const ckpt::OnRead& read) {
+  const bool root = comm.rank() == 0;
+  const std::vector<ckpt::StepEntry> steps = AgreeOnSteps(fs, comm, run, from);
   if (steps.empty() && from) {
-    throw AgreedError(UserError("E-CKPT-MISSING", checkpoints_dir,
+    throw AgreedError(UserError("E-CKPT-MISSING", run.Checkpoints(),
                                 "holds no committed step " + std::to_string(*from),
                                 "`contrail checkpoint list` shows which there are"),
-                      comm.rank() == 0);
+                      root);
   }
-  for (const ckpt::StepEntry& entry : steps) {
-    std::optional<Resumed> resumed;
-    const Target to = target(entry.step);
-    bool resampled = false;
-    try {
-      const auto step = OpenTogether(fs, comm, entry.dir);
-      step->Tell(read);
-      Together(comm, [&] {
-        CheckState(*step, config, data_fingerprint, agreed);
-        resampled = ChangesResolution(*step, to.spec, plan);
-        if (resampled) {
-          eval::CheckModelUpToResolution(*step, to.spec, to.flat.layout());
-          ReadOwnResampled(*step, to.flat);
-        } else {
-          eval::CheckModel(*step, to.spec, to.flat.layout());
-          ReadOwn(*step, to.flat);
-        }
-        to.statistics.Import(eval::ReadBuffers(*step, to.statistics.specs()));
-        resumed = Resumed{step->state(), step->lineage(), step->dir()};
-      });
-    } catch (const AgreedError& error) {
-      if (error.kind() == ErrorKind::kUser || from) throw;
-      if (error.speaks()) {
-        LogWarning(std::string(error.what()) + "; the step before it is used");
-      }
-      continue;
-    }
-    if (comm.rank() == 0) {
-      ReportChanges(resumed->state, config);
-      if (resampled) {
-        LogResampling(resumed->state.resolution, to.spec.resolution, ", fresh optimizer moments");
+  for (ckpt::StepEntry entry : steps) {
+    if (entry.damage.empty()) {
+      try {
+        return GoOnFromStep(fs, comm, entry.dir, config, plan, data_fingerprint, agreed, read,
+                            target(entry.step));
+      } catch (const AgreedError& error) {
+        if (!ckpt::IsDamage(error)) throw;
+        entry.damage = error.what();
       }
     }
-    GatherWeights(comm, to.flat);
-    return resumed;
+    if (from) throw AgreedError(ErrorKind::kEnvironment, "E-CKPT-CORRUPT", entry.damage, root);
+    if (!root) continue;
+    LogWarning(entry.damage + "; the step before it is used");
+    on_damage(entry);
   }
   if (steps.empty()) return std::nullopt;
-  throw AgreedError(EnvironmentError("E-CKPT-CORRUPT", checkpoints_dir,
+  throw AgreedError(EnvironmentError("E-CKPT-CORRUPT", run.Checkpoints(),
                                      "none of its " + std::to_string(steps.size()) +
                                          " committed steps can be read",
                                      "the lines above say why; restore one from a copy"),
-                    comm.rank() == 0);
+                    root);
 }
 
 void Initialise(FileSystem& fs, Comm& comm, const Config& config,

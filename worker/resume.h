@@ -7,10 +7,10 @@
 #include <string>
 
 #include "checkpoint/load.h"
-#include "checkpoint/state.h"
 #include "common/file_system.h"
 #include "configs/config.h"
 #include "model/registry.h"
+#include "monitoring/run_dir.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
 #include "worker/phases.h"
@@ -31,10 +31,21 @@ struct Target {
   RunningStatistics& statistics;
 };
 
-// Collective. Finds the newest step that every rank can read (the root proposes, each rank reads
-// its own slices and checks their checksums), fills own weights and moments and the running
-// statistics, and gathers the weights. A corrupt step is reported and the one before it used.
-// Nothing committed: nullopt.
+// Runs `work`, which reads checkpoints, on every rank (a collective), as Together does. Where it
+// cannot be told what is there, the error is of the environment, whoever could cure it: the attempt
+// fails, and another one may find what this one could not see.
+void ReadTogether(Comm& comm, const std::function<void()>& work);
+
+// A committed step that a resume passed over; step.damage says why.
+using OnDamage = std::function<void(const ckpt::StepEntry& step)>;
+
+// Collective. Goes on from the best step that every rank can read (the root proposes them in the
+// order of checkpoint/newest.h, each rank reads its own slices and checks their checksums), fills
+// own weights and moments and the running statistics, and gathers the weights. Nothing was ever
+// committed: nullopt.
+//
+// Only evidence of damage goes back a step, loudly: a warning, and `on_damage` on the root.
+// Whatever else keeps a rank from reading (E-IO, E-MEMORY) fails the attempt on all ranks.
 //
 // `target` is asked for the model that goes on from a step (on every rank; no collective). Where a
 // phase of another resolution begins with that step, weights are carried over exactly, positions of
@@ -44,13 +55,13 @@ struct Target {
 // `read` is told of bytes as they come in.
 //
 // `from`: exactly this step or an error. Throws AgreedError: E-CKPT-MISSING, E-CKPT-MODEL,
-// E-CKPT-CORRUPT (no step is whole), E-RESUME-BATCH, E-RESUME-DATA (the shards changed and that was
-// not `agreed` to).
-std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const std::string& checkpoints_dir,
+// E-CKPT-CORRUPT (no step is whole), E-CKPT-LOST (what was committed last is gone, or everything),
+// E-IO, E-MEMORY, E-RESUME-BATCH, E-RESUME-DATA (the shards changed and that was not `agreed` to).
+std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const monitor::RunDir& run,
                               std::optional<uint64_t> from, const Config& config,
                               const PhasePlan& plan, const std::string& data_fingerprint,
                               const std::function<Target(uint64_t step)>& target, bool agreed,
-                              const ckpt::OnRead& read = {});
+                              const OnDamage& on_damage, const ckpt::OnRead& read = {});
 
 // Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
 // whatever resolution it is.

@@ -1,25 +1,42 @@
 #include "worker/saver.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <system_error>
+#include <thread>
 #include <utility>
 
-#include "checkpoint/load.h"
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/strings.h"
-#include "monitoring/run_files.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
 namespace {
+
+constexpr const char* kFenced = "E-FENCED";
+constexpr double kLastCommit = 1;      // seconds that a commit may take when all else has ended
+constexpr double kLongestPause = 0.1;  // seconds between two looks at a save that all wait for
+
+std::atomic<bool> left_behind{false};
+
+double Now() { return SystemClock().Monotonic(); }
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
 
 // What a rank sends the root when its part is on disk: bytes, seconds, the job's report.
 std::string Success(const ckpt::SaveJob& job, const std::string& report) {
   return "written\n" + std::to_string(job.bytes()) + "\n" + ExactDouble(job.write_seconds()) +
          "\n" + report;
 }
-
-constexpr const char* kFenced = "E-FENCED";
 
 struct Part {
   uint64_t bytes = 0;
@@ -34,73 +51,147 @@ Part ParseSuccess(const std::string& text) {
   return {std::stoull(text.substr(bytes)), std::stod(text.substr(seconds)), text.substr(report)};
 }
 
+// What names the directory of a save, without what is in it.
+ckpt::SavePlan PlaceOf(const ckpt::SavePlan& plan) {
+  ckpt::SavePlan place;
+  place.checkpoints_dir = plan.checkpoints_dir;
+  place.state.step = plan.state.step;
+  place.state.attempt = plan.state.attempt;
+  place.retry = plan.retry;
+  place.owner = plan.owner;
+  return place;
+}
+
+// Gives back the space of a save that was given up. That may hang as the save does, so nobody
+// waits.
+void RemoveAside(FileSystem& fs, const ckpt::SavePlan& place) {
+  try {
+    std::thread([&fs, place] { ckpt::AbandonStep(fs, place); }).detach();
+  } catch (const std::system_error&) {  // no thread: the next attempt's start removes it
+  }
+}
+
 }  // namespace
+
+bool WritersLeftBehind() { return left_behind; }
 
 Saver::Saver(FileSystem& fs, Comm& comm, Options options, OnCommit on_commit)
     : fs_(fs),
       comm_(comm),
       options_(std::move(options)),
       on_commit_(std::move(on_commit)),
-      last_begin_(SystemClock().Monotonic()),
+      hosts_(comm.AllGatherText(HostName())),
+      last_begin_(Now()),
       committed_step_(options_.resumed_step) {}
 
-Saver::~Saver() = default;
+Saver::~Saver() {
+  if (job_ && !job_->finished()) {
+    job_->Abandon();
+    left_behind = true;
+  }
+  if (commit_ && !commit_->Leave(kLastCommit)) left_behind = true;
+}
 
 void Saver::Fill(Pulse& pulse) {
-  if (is_root()) TakeCommitResult();
-  pulse.save = !job_               ? SaveStatus::kIdle
-               : !job_->finished() ? SaveStatus::kWriting
-               : job_->failed()    ? SaveStatus::kFailed
-                                   : SaveStatus::kWritten;
-  pulse.commit_running = commit_.valid();
+  pulse.save = Status();
+  pulse.commit_running = commit_ != nullptr;
   pulse.committed_step = committed_step_;
   pulse.failed_saves = failed_;
-  pulse.save_now = options_.every_minutes > 0 &&
-                   SystemClock().Monotonic() - last_begin_ >= 60 * options_.every_minutes;
+  pulse.save_now = options_.every_minutes > 0 && Now() - last_begin_ >= 60 * options_.every_minutes;
 }
 
 double Saver::AfterStep(const Verdict& verdict, const ckpt::RunState& state,
                         const TakeSnapshot& snapshot) {
-  const double start = SystemClock().Monotonic();
-  if (commit_outstanding_ && !verdict.commit_running) {
+  const double start = Now();
+  if (busy() && verdict.stalled_rank >= 0) {
+    GiveUp(verdict.stalled_rank);
+  } else if (commit_outstanding_ && !verdict.commit_running) {
     commit_outstanding_ = false;
     due_ = due_ || verdict.failed_saves > 0;
     if (!is_root() && verdict.committed_step != committed_step_) {
       Committed({.step = verdict.committed_step});
     }
     failed_ = verdict.failed_saves;
+    if (failed_ > 0) last_error_ = comm_.BroadcastText(last_error_, 0);
     GiveUpAfterTwo();
   }
   if (job_ && verdict.all_written) CollectReports();
   due_ = due_ || verdict.save_now ||
          (options_.every_steps > 0 && state.step % options_.every_steps == 0);
   if (due_ && !busy() && !verdict.hold_save) Begin(state, snapshot);
-  return SystemClock().Monotonic() - start;
+  return Now() - start;
 }
 
 void Saver::Finish(const ckpt::RunState& state, const TakeSnapshot& snapshot) {
-  while (true) {
-    if (job_) CollectReports();
-    if (commit_outstanding_) WaitForCommit();
-    if (committed_step_ == state.step) return;
-    Begin(state, snapshot);
+  while (busy() || committed_step_ != state.step) {
+    if (!busy()) Begin(state, snapshot);
+    if (const int stalled = Settle(); stalled >= 0) {
+      GiveUp(stalled);
+    } else if (job_) {
+      CollectReports();
+    } else {
+      HearOfCommit();
+    }
   }
 }
 
 void Saver::Begin(const ckpt::RunState& state, const TakeSnapshot& snapshot) {
-  const double start = SystemClock().Monotonic();
+  const double start = Now();
   due_ = false;
   last_begin_ = start;
   ckpt::SavePlan plan;
-  plan.checkpoints_dir = options_.run.Checkpoints();
+  plan.checkpoints_dir = options_.writer.run.Checkpoints();
   plan.state = state;
   plan.layout = options_.layout;
   plan.topology = {comm_.rank(), comm_.size(), comm_.node_of_rank()};
   plan.ranges_of_rank = options_.ranges_of_rank;
   plan.retry = static_cast<uint64_t>(failed_);
+  plan.owner = options_.writer.owner;
+  if (!parent_.empty()) plan.state.parent = parent_;
   if (options_.take_buffers) plan.buffers = options_.take_buffers();
+  place_ = PlaceOf(plan);
   job_ = std::make_unique<ckpt::SaveJob>(fs_, std::move(plan), snapshot());
-  stall_ = SystemClock().Monotonic() - start;
+  mark_ = 0;
+  moved_at_ = Now();
+  stall_ = moved_at_ - start;
+}
+
+// How the running save stands on this rank.
+SaveStatus Saver::Status() {
+  TakeCommitResult();
+  if (job_ && job_->finished()) return job_->failed() ? SaveStatus::kFailed : SaveStatus::kWritten;
+  if (!job_ && !commit_) return SaveStatus::kIdle;
+  return Moves(job_ ? job_->bytes_written() : commit_->moved()) ? SaveStatus::kWriting
+                                                                : SaveStatus::kStalled;
+}
+
+// Takes note of how far the save has come. False where it stands still for too long.
+bool Saver::Moves(uint64_t mark) {
+  const double now = Now();
+  if (mark != mark_) {
+    if (options_.moved) options_.moved(mark - mark_);
+    mark_ = mark;
+    moved_at_ = now;
+  }
+  return now - moved_at_ < options_.stall_seconds;
+}
+
+// Collective: waits until every rank's part, or the root's commit, has ended or failed; then -1. Or
+// until it stands still somewhere; then the lowest such rank. Ranks look together, so that none
+// waits in a collective for as long as another one's disk takes.
+int Saver::Settle() {
+  const at::Tensor mine = at::empty({1}, at::kInt);
+  const at::Tensor all = at::empty({comm_.size()}, at::kInt);
+  for (double pause = 0.001;; pause = std::min(2 * pause, kLongestPause)) {
+    *mine.mutable_data_ptr<int>() = static_cast<int>(Status());
+    comm_.AllGather(all, mine);
+    const int* const begin = all.const_data_ptr<int>();
+    const int* const end = begin + comm_.size();
+    const int* const stalled = std::find(begin, end, static_cast<int>(SaveStatus::kStalled));
+    if (stalled != end) return static_cast<int>(stalled - begin);
+    if (std::find(begin, end, static_cast<int>(SaveStatus::kWriting)) == end) return -1;
+    std::this_thread::sleep_for(std::chrono::duration<double>(pause));
+  }
 }
 
 // Collective. Every rank's part is on disk or has failed; the root goes on to commit.
@@ -112,7 +203,7 @@ void Saver::CollectReports() {
   } catch (const std::exception& error) {
     mine = std::string("failed\n") + error.what();
   }
-  const ckpt::SavePlan plan = job_->plan();
+  ckpt::SavePlan plan = job_->plan();
   job_.reset();
   const std::vector<std::string> all = comm_.AllGatherText(mine);
 
@@ -131,78 +222,75 @@ void Saver::CollectReports() {
   }
   commit_outstanding_ = true;
   if (!is_root()) return;
-  commit_ = std::async(std::launch::async, [this, plan, reports = std::move(reports), record] {
-    return Commit(plan, reports, record);
-  });
+  mark_ = 0;
+  moved_at_ = Now();
+  commit_ =
+      std::make_unique<Committer>(fs_, Committer::Order{.writer = options_.writer,
+                                                        .keep_last = options_.keep_last,
+                                                        .first_of_attempt = !committed_any_,
+                                                        .plan = std::move(plan),
+                                                        .reports = std::move(reports),
+                                                        .record = record,
+                                                        .before_step = options_.before_commit});
 }
 
-// Root's background thread.
-Saver::CommitResult Saver::Commit(const ckpt::SavePlan& plan,
-                                  const std::vector<std::string>& reports,
-                                  monitor::CheckpointRecord record) {
-  CommitResult result;
-  try {
-    const double start = SystemClock().Monotonic();
-    // A second launcher may have taken the run over: its attempt must be the only writer.
-    const auto lease = monitor::ReadLease(options_.run, fs_);
-    if (lease && lease->attempt > options_.attempt) {
-      throw EnvironmentError(kFenced, options_.run.Lease(),
-                             "attempt " + std::to_string(lease->attempt) +
-                                 " has taken this run over from attempt " +
-                                 std::to_string(options_.attempt),
-                             "this attempt must not write any more");
-    }
-    if (options_.before_commit) options_.before_commit();
-    ckpt::CommitStep(fs_, plan, reports);
-    record.wall_time = SystemClock().Now();
-    record.write_seconds += SystemClock().Monotonic() - start;
-    result.record = record;
-  } catch (const std::exception& error) {
-    ckpt::AbandonStep(fs_, plan);
-    result.error = error.what();
-    return result;
-  }
-  try {
-    ckpt::Prune(fs_, plan.checkpoints_dir, options_.keep_last,
-                static_cast<uint64_t>(options_.attempt), "");
-  } catch (const Error& error) {
-    LogWarning(std::string("old checkpoints could not be removed: ") + error.what());
-  }
-  return result;
-}
-
-// Root: the background commit's outcome, where it has ended.
+// Root: the commit's outcome, where it is known. Should removing old steps hang, the commit is no
+// worse for it.
 void Saver::TakeCommitResult() {
-  if (!commit_.valid() || commit_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-    return;
+  if (!commit_) return;
+  const bool tidying = !commit_->finished();
+  if (tidying && (!commit_->committed() || Moves(commit_->moved()))) return;
+  const Committer::Result result = commit_->result();
+  if (tidying && !commit_->Leave(0)) {
+    left_behind = true;
+    LogWarning("removing old checkpoints in " + options_.writer.run.Checkpoints() +
+               " does not come to an end; the run goes on without");
   }
-  const CommitResult result = commit_.get();
-  if (result.error.empty()) {
-    Committed(result.record);
-  } else {
-    Failed(result.error);
-  }
+  commit_.reset();
+  if (!result.error.empty()) return Failed(result.error);
+  parent_ = result.lineage;
+  Committed(result.record);
 }
 
-// Collective: the end of a commit, waited for.
-void Saver::WaitForCommit() {
-  std::string outcome;
-  if (is_root()) {
-    if (commit_.valid()) commit_.wait();
-    TakeCommitResult();
-    outcome = std::to_string(failed_) + " " + std::to_string(committed_step_);
-  }
-  outcome = comm_.BroadcastText(outcome, 0);
+// Collective: the end of a commit.
+void Saver::HearOfCommit() {
+  const std::string outcome = comm_.BroadcastText(
+      std::to_string(failed_) + "\n" + std::to_string(committed_step_) + "\n" + last_error_, 0);
   commit_outstanding_ = false;
-  const size_t space = outcome.find(' ');
+  const size_t second = outcome.find('\n') + 1;
   failed_ = std::stoi(outcome);
-  const uint64_t committed = std::stoull(outcome.substr(space + 1));
+  last_error_ = outcome.substr(outcome.find('\n', second) + 1);
+  const uint64_t committed = std::stoull(outcome.substr(second));
   if (committed != committed_step_) Committed({.step = committed});
   GiveUpAfterTwo();
 }
 
+// Every rank, at the same step: the running save has stood still on one of them for too long.
+void Saver::GiveUp(int stalled_rank) {
+  const std::string what = job_ ? "its part of the checkpoint" : "the commit of the checkpoint";
+  if (job_ && !job_->finished()) {
+    job_->Abandon();
+    left_behind = true;
+  }
+  job_.reset();
+  if (commit_) {
+    commit_->GiveUp();
+    left_behind = true;
+  }
+  commit_.reset();
+  commit_outstanding_ = false;
+  if (is_root()) RemoveAside(fs_, place_);
+  const Error stalled = EnvironmentError(
+      "E-CKPT-STALLED", ckpt::TemporaryDir(place_),
+      "rank " + std::to_string(stalled_rank) + " on " + hosts_[stalled_rank] + ": " + what +
+          " has not moved for " + HumanSeconds(options_.stall_seconds),
+      "look at the file system of that host");
+  Failed(stalled.what());
+}
+
 void Saver::Committed(const monitor::CheckpointRecord& record) {
   failed_ = 0;
+  committed_any_ = true;
   committed_step_ = record.step;
   if (on_commit_) on_commit_(record);
 }
@@ -213,7 +301,7 @@ void Saver::Failed(const std::string& line) {
   failed_ = line.starts_with(kFenced) ? 2 : failed_ + 1;
   due_ = true;
   last_error_ = line;
-  if (is_root()) LogWarning("a checkpoint failed, the next step is saved instead: " + line);
+  if (is_root()) LogWarning("a checkpoint failed, another one is begun at once: " + line);
   if (!commit_outstanding_) GiveUpAfterTwo();
 }
 
@@ -222,7 +310,7 @@ void Saver::GiveUpAfterTwo() {
   if (last_error_.starts_with(kFenced)) {
     throw AgreedError(ErrorKind::kEnvironment, kFenced, last_error_, is_root());
   }
-  throw AgreedError(EnvironmentError("E-CKPT-SAVE", options_.run.Checkpoints(),
+  throw AgreedError(EnvironmentError("E-CKPT-SAVE", options_.writer.run.Checkpoints(),
                                      "two checkpoints in a row failed: " + last_error_,
                                      "free space or repair the file system, then resume"),
                     is_root());

@@ -139,8 +139,9 @@ int TrainCommand(const std::vector<std::string>& args) {
   const int code = RunSession(*comm, args);
   comm.reset();  // its thread uses MPI
   ShutdownMpi();
-  // After a failure threads may be left at work, which must not see static objects go.
-  if (code != kExitDone && code != kExitStopped) _exit(code);
+  // Threads may be left at work, after a failure or a save that was given up: they must not see
+  // static objects go.
+  if ((code != kExitDone && code != kExitStopped) || WritersLeftBehind()) _exit(code);
   return code;
 }
 

@@ -40,9 +40,12 @@ class Trainer {
   void CheckStart();
   void BuildModel(int64_t resolution);
   void Restore(std::optional<uint64_t> from, bool fresh);
+  void NoteDamage(const ckpt::StepEntry& step) const;
   void ResumeLossScale(const ckpt::RunState& state);
   void ChangeResolution();
   void MakeSharedRunDir();
+  Writer AsWriter() const;
+  void RemoveLeftovers();
   void MakeStep();
   void MakeSaver();
   void StartLoader();
@@ -70,7 +73,7 @@ class Trainer {
   std::unique_ptr<RunningStatistics> statistics_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<data::BatchLoader> loader_;
-  std::unique_ptr<Reporter> reporter_;
+  std::shared_ptr<Reporter> reporter_;  // a commit that was left behind may hold it, too
   std::unique_ptr<ckpt::SnapshotPool> snapshots_;
   std::unique_ptr<Saver> saver_;
   std::unique_ptr<BadSteps> bad_steps_;

@@ -1,11 +1,15 @@
 // How a Trainer comes to be: checks, weights, and the parts of a step.
+#include "checkpoint/prune.h"
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "configs/load.h"
 #include "data/order.h"
 #include "data/tokenizer.h"
+#include "monitoring/damaged_step.h"
 #include "monitoring/data_consent.h"
 #include "worker/agree.h"
+#include "worker/fence.h"
 #include "worker/loss_check.h"
 #include "worker/micro_batch.h"
 #include "worker/open_data.h"
@@ -39,9 +43,10 @@ Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
   CheckStart();
   Restore(launch_.from, launch_.fresh);
   MakeSharedRunDir();
+  RemoveLeftovers();
   MakeStep();
-  MakeSaver();
   StartReporter();
+  MakeSaver();
   if (done_ < plan_->total_steps()) StartLoader();
 }
 
@@ -111,12 +116,12 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
     });
     agreed = comm_.BroadcastText(agreed, 0);
     resumed = Resume(
-        fs, comm_, launch_.run.Checkpoints(), from, config_, *plan_, data_fingerprint_,
+        fs, comm_, launch_.run, from, config_, *plan_, data_fingerprint_,
         [this](uint64_t step) {
           BuildModel(plan_->ResolutionAt(step));
           return Target{spec_, *flat_, *statistics_};
         },
-        !agreed.empty(), read);
+        !agreed.empty(), [this](const ckpt::StepEntry& step) { NoteDamage(step); }, read);
   }
   if (resumed) {
     done_ = resumed->state.step;
@@ -133,6 +138,16 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   model::BoundParams bound = flat_->views();
   bound.buffers = statistics_->views();
   model_->Bind(std::move(bound));
+}
+
+// The launcher makes an incident of it.
+void Trainer::NoteDamage(const ckpt::StepEntry& step) const {
+  try {
+    monitor::AppendDamagedStep(launch_.run, launch_.attempt,
+                               {step.step, step.dir, step.damage, SystemClock().Now()});
+  } catch (const Error& error) {
+    LogWarning(std::string("the damage could not be recorded: ") + error.what());
+  }
 }
 
 void Trainer::ResumeLossScale(const ckpt::RunState& state) {
@@ -167,6 +182,27 @@ void Trainer::MakeSharedRunDir() {
     if (launch_.fresh && comm_.rank() == 0) PosixFileSystem().RemoveTree(launch_.run.root);
     throw;
   }
+}
+
+Writer Trainer::AsWriter() const {
+  return {launch_.run, launch_.attempt, launch_.owner, launch_.supervised};
+}
+
+// Before the first byte is written: a disk that a dead save has filled has no room for the next
+// one. Only what holds the run may clean up.
+void Trainer::RemoveLeftovers() {
+  Together(comm_, [&] {
+    if (comm_.rank() != 0) return;
+    FileSystem& fs = PosixFileSystem();
+    CheckFence(AsWriter(), fs);
+    try {
+      const ckpt::Pruned pruned = ckpt::RemoveLeftovers(
+          fs, launch_.run.Checkpoints(), static_cast<uint64_t>(launch_.attempt), launch_.owner);
+      for (const std::string& problem : pruned.problems) LogWarning(problem);
+    } catch (const Error& error) {
+      LogWarning(std::string("what dead saves left could not be removed: ") + error.what());
+    }
+  });
 }
 
 void Trainer::MakeStep() {
@@ -223,8 +259,7 @@ void Trainer::MakeSaver() {
   state_.data_fingerprint = data_fingerprint_;
   state_.config_toml = ToToml(config_);
 
-  Saver::Options saver{.run = launch_.run,
-                       .attempt = launch_.attempt,
+  Saver::Options saver{.writer = AsWriter(),
                        .every_steps = static_cast<uint64_t>(config_.checkpoint.every_steps),
                        .every_minutes = config_.checkpoint.every_minutes,
                        .keep_last = static_cast<int>(config_.checkpoint.keep_last),
@@ -236,7 +271,9 @@ void Trainer::MakeSaver() {
                              statistics_->Average(comm_);
                              return statistics_->Export();
                            },
-                       .before_commit = [this] { reporter_->WaitUntilDurable(); }};
+                       .before_commit = [reporter = reporter_] { reporter->WaitUntilDurable(); },
+                       .stall_seconds = config_.checkpoint.stall_seconds,
+                       .moved = [this](uint64_t) { progress_.Touch(); }};
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
   }
@@ -281,7 +318,7 @@ void Trainer::StartReporter() {
                                         .total_steps = plan_->total_steps(),
                                         .samples_per_epoch = dataset_->size()});
   }
-  reporter_ = std::make_unique<Reporter>(
+  reporter_ = std::make_shared<Reporter>(
       Reporter::Options{.prints = comm_.rank() == 0,
                         .total_steps = plan_->total_steps(),
                         .every_steps = static_cast<uint64_t>(config_.telemetry.every_steps),

@@ -91,6 +91,8 @@ std::string IncidentLine(const Incident& incident) {
     line = who + " reported an error";
   } else if (incident.cause == "bad_step" || incident.cause == "bad_steps") {
     line = incident.cause == "bad_step" ? "a bad step" : "bad steps in a row";
+  } else if (incident.cause == "checkpoint_damaged") {
+    line = "a damaged checkpoint";
   } else if (incident.cause == "replica") {
     line = who + " held corrupt weights";
   } else if (incident.cause == "node_lost") {

@@ -11,6 +11,8 @@
 #include <set>
 
 #include "checkpoint/format.h"
+#include "checkpoint/newest.h"
+#include "checkpoint/prune.h"
 #include "common/error.h"
 #include "common/recording_file_system.h"
 #include "tests/checkpoint/fixture.h"
@@ -103,13 +105,13 @@ class Explorer {
     if (!Check(fs, promised, &step, &key)) return;
 
     // Recovery: clean up as the next attempt does, then look again.
-    const std::string protect = step == 0 ? "" : ListSteps(fs, kDir).front().dir;
-    Prune(fs, kDir, 1, 9, protect);
+    EXPECT_TRUE(RemoveLeftovers(fs, kDir, 9, "").problems.empty());
+    Prune(fs, kDir, {.keep_last = 1, .attempt = 9});
     uint64_t step_again = 0, key_again = 0;
     if (!Check(fs, promised, &step_again, &key_again)) return;
     EXPECT_EQ(step_again, step);
     EXPECT_EQ(key_again, key);
-    EXPECT_TRUE(Prune(fs, kDir, 1, 9, protect).empty());
+    EXPECT_TRUE(PlanPrune(fs, kDir, {.keep_last = 1, .attempt = 9}).empty());
 
     if (seen_.size() % 7 == 0) CrashInRecovery(state, fs.log(), promised, step, key);
     if (redo_world_ != nullptr && seen_.size() % 23 == 0) {
@@ -204,17 +206,22 @@ class Explorer {
   size_t states_ = 0, nested_ = 0, redone_ = 0, max_pending_ = 0;
 };
 
-// Three ranks on two nodes, one after the other so that the log is the same every time.
-void SaveInOrder(FileSystem& fs, const World& world, uint64_t step, uint64_t attempt) {
+// Three ranks on two nodes, one after the other so that the log is the same every time. Returns the
+// step's lineage.
+std::string SaveInOrder(FileSystem& fs, const World& world, uint64_t step, uint64_t attempt,
+                        const std::string& parent = "") {
   std::vector<std::string> reports;
   std::vector<SavePlan> plans;
   for (int rank = 0; rank < world.ranks(); ++rank) {
     plans.push_back(PlanOf(world, kDir, step, rank));
     plans.back().state.attempt = attempt;
+    plans.back().state.parent = parent;
     SaveJob job(fs, plans.back(), SnapshotOf(world, step, rank));
     reports.push_back(job.Report());
   }
-  CommitStep(fs, plans[0], reports);
+  std::string lineage;
+  CommitStep(fs, plans[0], reports, &lineage);
+  return lineage;
 }
 
 World SmallWorld(uint64_t salt) {
@@ -248,11 +255,54 @@ TEST(CrashStates, NextStepThenPrune) {
   RecordingFileSystem fs(base);
   SaveInOrder(fs, world, 200, 0);
   const size_t done = fs.log().size();
-  EXPECT_EQ(Prune(fs, kDir, 1, 0, ""), std::vector<std::string>{"/run/checkpoints/step_00000100"});
+  EXPECT_EQ(Prune(fs, kDir, {.keep_last = 1}).removed,
+            std::vector<std::string>{"/run/checkpoints/step_00000100"});
   Explorer explorer("next step, then prune", base, fs.log(),
                     {{100, {world.KeyOf(100)}}, {200, {world.KeyOf(200)}}}, true);
   explorer.DoneAt(done, 200, world.KeyOf(200));
   explorer.Redo(world, 300);
+  explorer.Run();
+}
+
+// As the saver does it: the step, newest.json, then what is too old goes. In no state does a run
+// take its newest step for lost, or go back to the one before.
+TEST(CrashStates, NextStepThenNewestThenPrune) {
+  const World world = SmallWorld(0);
+  RecordingFileSystem before;
+  before.MakeDirs("/run");
+  const std::string parent = SaveInOrder(before, world, 100, 1);
+  WriteNewest(before, kDir, {100, "step_00000100", parent, 1});
+  const DiskState base = before.state();
+  RecordingFileSystem fs(base);
+  const std::string lineage = SaveInOrder(fs, world, 200, 2, parent);
+  const size_t done = fs.log().size();
+  WriteNewest(fs, kDir, {200, "step_00000200", lineage, 2});
+  Prune(fs, kDir, {.keep_last = 1, .attempt = 2, .head = std::string(kDir) + "/step_00000200"});
+  EXPECT_EQ(fs.List(kDir), (std::vector<std::string>{"newest.json", "step_00000200"}));
+  Explorer explorer("next step, newest.json, prune", base, fs.log(),
+                    {{100, {world.KeyOf(100)}}, {200, {world.KeyOf(200)}}}, true);
+  explorer.DoneAt(done, 200, world.KeyOf(200));
+  explorer.Run();
+}
+
+// Another copy of the step that newest.json names takes its place.
+TEST(CrashStates, SupersedingTheStepThatNewestNames) {
+  const World old_world = SmallWorld(0);
+  const World new_world = SmallWorld(1);
+  RecordingFileSystem before;
+  before.MakeDirs("/run");
+  const std::string parent = SaveInOrder(before, old_world, 100, 1);
+  const std::string old = SaveInOrder(before, old_world, 200, 1, parent);
+  WriteNewest(before, kDir, {200, "step_00000200", old, 1});
+  const DiskState base = before.state();
+  RecordingFileSystem fs(base);
+  const std::string lineage = SaveInOrder(fs, new_world, 200, 2, parent);
+  const size_t done = fs.log().size();
+  WriteNewest(fs, kDir, {200, "step_00000200", lineage, 2});
+  Explorer explorer(
+      "supersede, newest.json", base, fs.log(),
+      {{100, {old_world.KeyOf(100)}}, {200, {old_world.KeyOf(200), new_world.KeyOf(200)}}}, true);
+  explorer.DoneAt(done, 200, new_world.KeyOf(200));
   explorer.Run();
 }
 
@@ -322,7 +372,7 @@ TEST(CrashStates, LeftoversOfAnEarlierCrash) {
   RecordingFileSystem fs(base);
   SaveInOrder(fs, world, 200, 2);
   const size_t done = fs.log().size();
-  Prune(fs, kDir, 2, 2, "");
+  Prune(fs, kDir, {.keep_last = 2, .attempt = 2});
   Explorer explorer("leftovers", base, fs.log(),
                     {{100, {world.KeyOf(100)}}, {200, {world.KeyOf(200)}}}, true);
   explorer.DoneAt(done, 200, world.KeyOf(200));
@@ -337,9 +387,9 @@ TEST(CrashStates, PruneAfterAPruneThatWasKilled) {
   const DiskState base = DiskWith(world, {100, 200});
   RecordingFileSystem fs(base);
   FaultyFileSystem killed(fs, 2, true);
-  EXPECT_THROW(Prune(killed, kDir, 1, 0, ""), Error);
+  EXPECT_THROW(Prune(killed, kDir, {.keep_last = 1}), Error);
   EXPECT_EQ(fs.log().size(), 1u);
-  Prune(fs, kDir, 1, 1, "");
+  Prune(fs, kDir, {.keep_last = 1, .attempt = 1});
   EXPECT_EQ(fs.List(kDir), std::vector<std::string>{"step_00000200"});
   Explorer explorer("prune twice", base, fs.log(),
                     {{100, {world.KeyOf(100)}}, {200, {world.KeyOf(200)}}}, true);

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "checkpoint/format.h"
+#include "checkpoint/prune.h"
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/recording_file_system.h"
@@ -149,14 +150,14 @@ TEST_F(Damage, CommitTornAtAnyByteIsNoCheckpoint) {
     EXPECT_THAT(ErrorOf([&] { StepReader::Open(fs, kNewest); }, "E-CKPT-CORRUPT"),
                 HasSubstr("COMMIT: torn"));
   }
-  ExpectFallback("COMMIT: missing or torn");
+  ExpectFallback("COMMIT: torn or damaged");
 }
 
 TEST_F(Damage, CommitMissing) {
   fs.RemoveFile(std::string(kNewest) + "/COMMIT");
   ErrorOf([&] { StepReader::Open(fs, kNewest); }, "E-CKPT-UNCOMMITTED");
   EXPECT_EQ(StepReader::Open(fs, "/run")->state().step, 100u);
-  ExpectFallback("COMMIT: missing or torn");
+  ExpectFallback("COMMIT: is missing");
 }
 
 TEST_F(Damage, NoUsableStepAtAll) {
@@ -166,7 +167,8 @@ TEST_F(Damage, NoUsableStepAtAll) {
   EXPECT_EQ(OpenNewestUsable(fs, "/run", true, &problems), nullptr);
   EXPECT_EQ(problems.size(), 2u);
   ErrorOf([&] { StepReader::Open(fs, "/run"); }, "E-CKPT-MISSING");
-  EXPECT_TRUE(Prune(fs, kDir, 1, 9, "").empty());  // nothing usable: nothing is removed
+  EXPECT_TRUE(PlanPrune(fs, kDir, {.keep_last = 1, .attempt = 9})
+                  .empty());  // nothing usable: nothing is removed
 }
 
 TEST_F(Damage, MissingPlaces) {
@@ -213,28 +215,25 @@ TEST_F(Damage, OtherLineageIsMovedAside) {
   EXPECT_EQ(ListSteps(fs, kDir).size(), 2u);
   // They go with their step.
   SaveStep(fs, world, kDir, 300);
-  Prune(fs, kDir, 1, 0, "");
+  Prune(fs, kDir, {.keep_last = 1});
   EXPECT_THAT(fs.List(kDir), ElementsAre("step_00000300"));
 }
 
-TEST_F(Damage, PruneCountsUsableStepsOnly) {
-  for (const uint64_t step : {300u, 400u, 500u}) SaveStep(fs, world, kDir, step);
-  fs.RemoveFile("/run/checkpoints/step_00000500/shard_00000.h5");  // damaged
-  fs.RemoveFile("/run/checkpoints/step_00000400/COMMIT");          // no checkpoint
-  fs.MakeDir("/run/checkpoints/step_00000600.tmp-3");              // running
-  fs.MakeDir("/run/checkpoints/step_00000600.tmp-2.1");            // of an earlier attempt
-  fs.MakeDir("/run/checkpoints/step_00000050.deleting");
-  fs.MakeDir("/run/checkpoints/notes");
-  const auto planned = PlanPrune(fs, kDir, 2, 3, "/run/checkpoints/step_00000100/");
-  EXPECT_THAT(planned, ElementsAre("/run/checkpoints/step_00000050.deleting",
-                                   "/run/checkpoints/step_00000600.tmp-2.1"));
-  EXPECT_EQ(Prune(fs, kDir, 2, 3, "/run/checkpoints/step_00000100/"), planned);
-  Prune(fs, kDir, 2, 3, "");
-  EXPECT_THAT(fs.List(kDir), ElementsAre("notes", "step_00000200", "step_00000300", "step_00000400",
-                                         "step_00000500", "step_00000600.tmp-3"));
-  Prune(fs, kDir, 0, 3, "");  // at least one stays
-  EXPECT_THAT(fs.List(kDir), ElementsAre("notes", "step_00000300", "step_00000400", "step_00000500",
-                                         "step_00000600.tmp-3"));
+// A disk that cannot be read for a moment is no evidence against a step: nothing older is opened.
+TEST_F(Damage, WhatCannotBeReadIsNotPassedOver) {
+  FaultyFileSystem sick(fs);
+  for (const int number : {EIO, ESTALE, EMFILE, EACCES}) {
+    for (const char* part : {"checkpoints", "COMMIT", "shard_00001", "buffers.h5", "newest.json"}) {
+      std::vector<std::string> problems;
+      sick.FailQuestions(part, number, 1);
+      ErrorOf([&] { OpenNewestUsable(sick, "/run", true, &problems); }, "E-IO");
+      EXPECT_THAT(problems, ElementsAre()) << part;
+      sick.FailQuestions(part, number, 1);
+      ErrorOf([&] { PlanPrune(sick, kDir, {.keep_last = 1}); }, "E-IO");
+    }
+  }
+  sick.FailQuestions("", 0, 0);
+  EXPECT_EQ(OpenNewestUsable(sick, "/run", true, nullptr)->state().step, 200u);
 }
 
 }  // namespace

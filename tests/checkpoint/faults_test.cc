@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "checkpoint/format.h"
+#include "checkpoint/prune.h"
 #include "common/error.h"
 #include "common/recording_file_system.h"
 #include "tests/checkpoint/fixture.h"
@@ -102,7 +103,7 @@ TEST(Faults, DiskGoneFromEachOperationOn) {
     VerifyStep(disk, steps.front().dir);
     EXPECT_TRUE(ReadsBackAs(*StepReader::Open(disk, "/run/checkpoints/step_00000100"),
                             world.KeyOf(100), 1));
-    Prune(disk, kDir, 2, 1, "");
+    Prune(disk, kDir, {.keep_last = 2, .attempt = 1});
     if (steps.front().step == 100) {
       EXPECT_EQ(disk.List(kDir), std::vector<std::string>{"step_00000100"});
     }
@@ -142,14 +143,13 @@ TEST(Faults, PruneFailsAtEachOperation) {
     FaultyFileSystem fs(disk, n, false);
     bool done = false;
     try {
-      Prune(fs, kDir, 2, 0, "");
-      done = true;
+      done = Prune(fs, kDir, {.keep_last = 2}).problems.empty();
     } catch (const Error& error) {
       EXPECT_EQ(error.id(), "E-IO");
     }
     for (const StepEntry& entry : ListSteps(disk, kDir)) VerifyStep(disk, entry.dir);
     EXPECT_EQ(ListSteps(disk, kDir).front().step, 400u);
-    Prune(disk, kDir, 2, 0, "");
+    Prune(disk, kDir, {.keep_last = 2});
     EXPECT_THAT(disk.List(kDir), testing::ElementsAre("step_00000300", "step_00000400"));
     if (done || HasFailure()) return;
   }

@@ -227,12 +227,24 @@ TEST(Names, ParseExactlyWhatIsMade) {
                            "step_00001200.tmp-1", "step_-0000001", "Step_00001200",
                            "step_99999999999999999999999", "step_00001200.superseded-1"})
     EXPECT_FALSE(ParseStepName(name).has_value()) << name;
-  EXPECT_EQ(TemporaryName(1200, 3, 0), "step_00001200.tmp-3");
-  EXPECT_EQ(TemporaryName(1200, 3, 2), "step_00001200.tmp-3.2");
-  EXPECT_EQ(ParseTemporaryName("step_00001200.tmp-3"), 3u);
-  EXPECT_EQ(ParseTemporaryName("step_00001200.tmp-3.2"), 3u);
-  for (const char* name : {"step_00001200", "step_00001200.tmp-", "step_00001200.tmp-3.",
-                           "step_00001200.tmp-3.deleting", "step_00001200.tmp-3x"})
+  const std::string owner = "9f3c0a4be1d25577";
+  EXPECT_EQ(TemporaryName({1200, 3, owner, 0}), "step_00001200.tmp-3-9f3c0a4be1d25577");
+  EXPECT_EQ(TemporaryName({1200, 3, owner, 2}), "step_00001200.tmp-3-9f3c0a4be1d25577.2");
+  EXPECT_EQ(TemporaryName({1200, 3, "", 0}), "step_00001200.tmp-3");
+  EXPECT_EQ(TemporaryName({1200, 3, "", 2}), "step_00001200.tmp-3.2");
+  for (const std::string& who : {owner, std::string()})
+    for (const uint64_t retry : {0u, 2u}) {
+      const auto found = ParseTemporaryName(TemporaryName({1200, 3, who, retry}));
+      ASSERT_TRUE(found.has_value());
+      EXPECT_EQ(found->step, 1200u);
+      EXPECT_EQ(found->attempt, 3u);
+      EXPECT_EQ(found->owner, who);
+      EXPECT_EQ(found->retry, retry);
+    }
+  for (const char* name :
+       {"step_00001200", "step_00001200.tmp-", "step_00001200.tmp-3.", "step_00001200.tmp-3-",
+        "step_00001200.tmp-3-.1", "step_00001200.tmp-3.deleting",
+        "step_00001200.tmp-3-9f3c.deleting", "step_00001200.tmp-3x"})
     EXPECT_FALSE(ParseTemporaryName(name).has_value()) << name;
   const auto superseded = ParseSupersededName(SupersededName(1200, 4));
   ASSERT_TRUE(superseded.has_value());
