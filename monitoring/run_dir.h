@@ -3,9 +3,10 @@
 //
 //   config.toml            resolved config, each value with its origin      launcher
 //   checkpoints/           step_00001200/ ...                               worker
-//   telemetry/             events.out.tfevents.<unix>.attempt_A.node_N      node-leader worker
+//   telemetry/             events.out.tfevents.<unix>.attempt_A.node_0      rank 0
 //   attempts/attempt_A/    end_rank_R.json                                  each worker
-//                          bad_steps.jsonl                                  rank 0
+//                          rank_times.<unix>.node_N                         first rank of node N >
+//                          0 bad_steps.jsonl                                  rank 0
 //   logs/attempt_A/        node_N.log, rank-tagged                          launcher
 //   incidents.jsonl        one JSON object a line                           launcher
 //   eval/                  zero_shot_step_00001200.json                     eval
