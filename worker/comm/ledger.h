@@ -22,8 +22,9 @@ class Ledger {
     Operation operation = Operation::kNone;
     int64_t bytes = 0;  // of the whole tensor
     bool done = false;
-    double waited = 0;  // seconds until the last rank had arrived
-    double moved = 0;   // seconds from then to the end
+    double waited = 0;     // seconds until the last rank had arrived
+    double moved = 0;      // seconds from then to the end
+    int64_t messages = 0;  // that this rank sent for it, those inside MPI's own not counted
   };
   struct Standing {
     uint64_t entered = 0;  // the last one issued
@@ -34,7 +35,7 @@ class Ledger {
   using Observer = std::function<void(const Standing&)>;
 
   uint64_t Enter(Operation operation, int64_t bytes);
-  void Leave(uint64_t sequence, double waited, double moved);
+  void Leave(uint64_t sequence, double waited, double moved, int64_t messages = 0);
 
   void SetObserver(Observer observer);
   Standing standing() const;
