@@ -1,7 +1,8 @@
 // Sums over ranks beside MPI's own, in turns within one job:
 //   mpirun -n RANKS collectives [MEGABYTES [PAIRS]]
 // All-reduce against MPI_Allreduce and reduce-scatter against MPI_Reduce_scatter, both in place,
-// fp32. Rank 0 prints one line each: both medians and the median of the pairs' ratios.
+// fp32; then the stages of many ranks against the direct exchange of few, both with these ranks.
+// Rank 0 prints one line each: both medians and the median of the pairs' ratios.
 
 #include <mpi.h>
 
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "worker/comm/comm.h"
+#include "worker/comm/mpi_backend.h"
 
 namespace contrail::bench {
 namespace {
@@ -48,6 +50,27 @@ void Compare(const worker::Comm& comm, const char* name, const char* peer, int64
   std::fflush(stdout);
 }
 
+void CompareExchanges(const worker::Comm& comm, at::Tensor tensor, at::Tensor own, int pairs) {
+  worker::MpiBackend direct(MPI_COMM_WORLD, {.direct_ranks = comm.size()});
+  worker::MpiBackend staged(MPI_COMM_WORLD, {.direct_ranks = 0});
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  for (const worker::Wire wire : {worker::Wire::kAsStored, worker::Wire::kBFloat16}) {
+    const bool rounded = wire == worker::Wire::kBFloat16;
+    Compare(
+        comm, rounded ? "bf16 reduce-scatter in stages" : "reduce-scatter in stages", "directly",
+        bytes, pairs, [&] { staged.ReduceScatter(own, tensor, wire, false); },
+        [&] { direct.ReduceScatter(own, tensor, wire, false); });
+  }
+  const auto gather = [&](worker::MpiBackend& backend) {
+    c10d::AllgatherOptions options;
+    options.asyncOp = false;
+    backend._allgather_base(tensor, own, options);
+  };
+  Compare(
+      comm, "all-gather in stages", "directly", bytes, pairs, [&] { gather(staged); },
+      [&] { gather(direct); });
+}
+
 void Run(int64_t megabytes, int pairs) {
   const auto comm = worker::MakeMpiComm();
   const int64_t bytes = megabytes << 20;
@@ -76,6 +99,7 @@ void Run(int64_t megabytes, int pairs) {
         MPI_Allgather(MPI_IN_PLACE, static_cast<int>(slice), MPI_FLOAT, tensor.data_ptr(),
                       static_cast<int>(slice), MPI_FLOAT, MPI_COMM_WORLD);
       });
+  CompareExchanges(*comm, tensor, own, pairs);
 }
 
 }  // namespace

@@ -196,6 +196,10 @@ StepRow Summarize(const StepRecord& record) {
   row.record.late = record.late;
   row.record.skipped_steps = record.skipped_steps;
   row.record.loss_scale = record.loss_scale;
+  if (record.over_ranks) {
+    static_cast<RankSummary&>(row) = *record.over_ranks;
+    return row;
+  }
   for (size_t phase = 0; phase < kNumPhases; ++phase) {
     row.phases[phase] = StatsOf(record.ranks, Phases()[phase].field);
   }

@@ -18,25 +18,14 @@ struct PhaseSpec {
   const char* help;
   float StepTimes::*field;
 };
-inline constexpr size_t kNumPhases = 10;
 const std::array<PhaseSpec, kNumPhases>& Phases();
 inline constexpr size_t kTotalPhase = kNumPhases - 1;
 
-struct PhaseStats {
-  float p50 = 0;  // over ranks (the lower of the two middle ones)
-  float max = 0;
-  int max_rank = -1;  // -1: no rank reported
-};
-
 // What is kept of a step for ever: the record without its ranks, and statistics over them.
-struct StepRow {
-  StepRecord record;  // `ranks` empty
-  std::array<PhaseStats, kNumPhases> phases{};
-  float gather_lateness = 0;  // s, of the latest rank at the feature gather
-  float reduce_lateness = 0;  // s, of the latest rank at the gradient reduction
-  int gather_late_rank = -1;
-  int reduce_late_rank = -1;
+struct StepRow : RankSummary {
+  StepRecord record;  // `ranks` and `over_ranks` empty
 };
+// Takes the record's own statistics where it has some, else those of its ranks.
 StepRow Summarize(const StepRecord& record);
 
 // How late each rank came to a collective, seconds after the first: every rank leaves it at the

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <condition_variable>
-#include <cstdio>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -26,18 +26,18 @@ constexpr auto kBatchPeriod = std::chrono::milliseconds(250);
 
 using Item = std::variant<StepRecord, CheckpointRecord>;
 
+constexpr std::string_view kEvents = "events.out.tfevents.";
+
 // TensorBoard reads the files of a directory in the order of their names: ours must not sort
-// before one that is already there, even if this node's clock is behind.
+// before one that is already there, even if this node's clock is behind. One file an attempt lies
+// there, and one rank a job asks.
 long NextStamp(const FileSystem& fs, const RunDir& run) {
   long stamp = static_cast<long>(SystemClock().Now());
   for (const std::string& name : fs.List(run.Telemetry())) {
-    for (const char* prefix : {"events.out.tfevents.", "records."}) {
-      const size_t length = std::char_traits<char>::length(prefix);
-      if (name.compare(0, length, prefix) != 0) continue;
-      long taken = 0;
-      std::from_chars(name.data() + length, name.data() + name.size(), taken);
-      stamp = std::max(stamp, taken + 1);
-    }
+    if (!name.starts_with(kEvents)) continue;
+    long taken = 0;
+    std::from_chars(name.data() + kEvents.size(), name.data() + name.size(), taken);
+    stamp = std::max(stamp, taken + 1);
   }
   return stamp;
 }
@@ -45,7 +45,7 @@ long NextStamp(const FileSystem& fs, const RunDir& run) {
 class FileRecorder : public Recorder {
  public:
   FileRecorder(const Options& options, FileSystem& fs) : options_(options), fs_(fs) {
-    fs_.MakeDirs(options_.run.Telemetry());
+    fs_.MakeDirs(Folder());
     OpenFile(/*continued=*/false);
     queue_.reserve(options_.queue);
     batch_.reserve(options_.queue);
@@ -61,7 +61,7 @@ class FileRecorder : public Recorder {
     thread_.join();
   }
 
-  void Record(const StepRecord& record) override { Push(record); }
+  void Record(const StepRecord& record) override { Push(Own(record)); }
   void Record(const CheckpointRecord& record) override { Push(record); }
   uint64_t dropped() const override { return dropped_.load(std::memory_order_relaxed); }
 
@@ -74,8 +74,29 @@ class FileRecorder : public Recorder {
   }
 
  private:
+  bool OfJob() const { return options_.node == 0; }
+
+  // The part of a record that this file is for. Before it waits: hundreds of ranks' times would
+  // fill the queue's memory.
+  StepRecord Own(const StepRecord& record) const {
+    if (options_.ranks.empty()) return record;
+    StepRow row;
+    if (OfJob()) {
+      row = Summarize(record);
+      if (!record.ranks.empty()) row.record.over_ranks = row;
+    } else {
+      row.record.step = record.step;
+      row.record.wall_time = record.wall_time;
+    }
+    for (const int rank : options_.ranks) {
+      if (record.ranks.empty()) break;  // a last step, whose times never came
+      row.record.ranks.push_back(record.ranks.at(static_cast<size_t>(rank)));
+    }
+    return std::move(row.record);
+  }
+
   template <typename T>
-  void Push(const T& record) {
+  void Push(T record) {
     bool half_full = false;
     {
       const std::lock_guard lock(mutex_);  // held elsewhere only to swap two vectors
@@ -83,7 +104,7 @@ class FileRecorder : public Recorder {
         dropped_.fetch_add(1, std::memory_order_relaxed);
         return;
       }
-      queue_.emplace_back(record);
+      queue_.emplace_back(std::move(record));
       half_full = queue_.size() == (options_.queue + 1) / 2;
     }
     if (half_full) wake_.notify_one();
@@ -166,19 +187,38 @@ class FileRecorder : public Recorder {
     complained_ = false;
   }
 
+  std::string Folder() const {
+    return OfJob() ? options_.run.Telemetry() : options_.run.Attempt(options_.attempt);
+  }
+
+  std::unique_ptr<WritableFile> NewFile() {
+    const std::string node = ".node_" + std::to_string(options_.node);
+    if (OfJob()) {
+      return fs_.Open(Folder() + "/" + std::string(kEvents) +
+                          std::to_string(NextStamp(fs_, options_.run)) + ".attempt_" +
+                          std::to_string(options_.attempt) + node,
+                      FileSystem::Mode::kExclusive);
+    }
+    for (auto stamp = static_cast<long>(SystemClock().Now());; ++stamp) {
+      try {
+        return fs_.Open(Folder() + "/rank_times." + std::to_string(stamp) + node,
+                        FileSystem::Mode::kExclusive);
+      } catch (const IoError& error) {
+        if (error.number() != EEXIST) throw;  // an earlier file of the same second
+      }
+    }
+  }
+
   void OpenFile(bool continued) {
-    const char* prefix = options_.node == 0 ? "events.out.tfevents" : "records";
-    char name[128];
-    std::snprintf(name, sizeof name, "/%s.%ld.attempt_%d.node_%d", prefix,
-                  NextStamp(fs_, options_.run), options_.attempt, options_.node);
-    file_ = fs_.Open(options_.run.Telemetry() + name, FileSystem::Mode::kExclusive);
+    file_ = NewFile();
     offset_ = 0;
     bytes_.clear();
     AppendOpening(continued);
     file_->PWrite(bytes_.data(), bytes_.size(), 0);
     offset_ = bytes_.size();
     bytes_.clear();
-    fs_.SyncDir(options_.run.Telemetry());
+    // Hundreds of nodes need not have one folder synced for details.
+    if (OfJob()) fs_.SyncDir(Folder());
   }
 
   void AppendOpening(bool continued) {
@@ -202,9 +242,10 @@ class FileRecorder : public Recorder {
                                .resumed_step = options_.resumed_step,
                                .total_steps = options_.total_steps,
                                .samples_per_epoch = options_.samples_per_epoch,
-                               .config_toml = options_.config_toml,
-                               .continued = continued};
-    if (!continued && options_.node == 0) {
+                               .config_toml = OfJob() ? options_.config_toml : "",
+                               .continued = continued,
+                               .ranks = options_.ranks};
+    if (!continued && OfJob()) {
       header.text_tag = "config";
       header.text = "```toml\n" + options_.config_toml + "\n```";
     }
@@ -216,7 +257,7 @@ class FileRecorder : public Recorder {
     event.wall_time = record.wall_time;
     event.step = last_step_ = record.step;
     event.step_record = record;
-    if (options_.node != 0) return event;
+    if (!OfJob()) return event;
     const StepRow row = Summarize(record);
     for (const Metric& metric : Metrics()) {
       if (!metric.tensorboard || metric.of_step == nullptr) continue;
@@ -232,7 +273,7 @@ class FileRecorder : public Recorder {
     event.wall_time = record.wall_time;
     event.step = record.step;
     event.checkpoint = record;
-    if (options_.node != 0) return event;
+    if (!OfJob()) return event;
     for (const Metric& metric : Metrics()) {
       if (!metric.tensorboard || metric.of_checkpoint == nullptr) continue;
       event.scalars.push_back({metric.name, static_cast<float>(metric.of_checkpoint(record))});

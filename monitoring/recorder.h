@@ -1,10 +1,16 @@
 #pragma once
 // Worker-side telemetry: plain structs in, a bounded queue, one background thread that appends to
-// the node's file. Record() never blocks a step: a full queue drops and counts.
+// a file. Record() never blocks a step: a full queue drops and counts.
+//
+// What is the same on all ranks is written once a job, by node 0, with statistics over the ranks;
+// the times of single ranks are written by each node for its own. Hundreds of nodes thus write
+// what one would, not a copy each.
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +32,23 @@ struct StepTimes {
   float weight_gather = 0;
   float checkpoint_stall = 0;
   float total = 0;
+};
+
+inline constexpr size_t kNumPhases = sizeof(StepTimes) / sizeof(float);  // of a step, `total` last
+
+struct PhaseStats {
+  float p50 = 0;  // over ranks (the lower of the two middle ones)
+  float max = 0;
+  int max_rank = -1;  // -1: no rank reported
+};
+
+// Statistics over the ranks of a step.
+struct RankSummary {
+  std::array<PhaseStats, kNumPhases> phases{};  // in the order of metrics.h's Phases()
+  float gather_lateness = 0;                    // s, of the latest rank at the feature gather
+  float reduce_lateness = 0;                    // s, of the latest rank at the gradient reduction
+  int gather_late_rank = -1;
+  int reduce_late_rank = -1;
 };
 
 // The last rank to come to a collective, and how long the first had waited by then.
@@ -50,9 +73,11 @@ struct StepRecord {
   double accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   double samples_per_second = 0;
   int world_size = 0;
-  uint64_t skipped_steps = 0;     // so far in the run: bad steps, whose updates were not applied
-  double loss_scale = 1;          // fp16's, during the step; 1 elsewhere
-  std::vector<StepTimes> ranks;   // one per rank of the job, rank order (may be empty)
+  uint64_t skipped_steps = 0;    // so far in the run: bad steps, whose updates were not applied
+  double loss_scale = 1;         // fp16's, during the step; 1 elsewhere
+  std::vector<StepTimes> ranks;  // one per rank of the job, rank order (may be empty)
+  // Over all ranks of the job, in a file where `ranks` are those of its own node.
+  std::optional<RankSummary> over_ranks;
   std::vector<LateArrival> late;  // of this step's collectives, the worst few, latest first
 };
 
@@ -70,20 +95,21 @@ class Recorder {
     RunDir run;
     int attempt = 1;
     int node = 0;
-    uint64_t resumed_step = 0;       // steps after this one are (re)recorded by this attempt
-    std::string config_toml;         // goes into the file's first records
-    uint64_t total_steps = 0;        // of the whole run, for the viewer's ETA; 0 = not known
+    std::vector<int> ranks;     // of this node; empty: all of the job, as where there is one node
+    uint64_t resumed_step = 0;  // steps after this one are (re)recorded by this attempt
+    std::string config_toml;    // goes into the file's first records
+    uint64_t total_steps = 0;   // of the whole run, for the viewer's ETA; 0 = not known
     uint64_t samples_per_epoch = 0;  // 0 = not known
     size_t queue = 4096;             // records waiting; one more is dropped and counted
     double reopen_seconds = 10;      // after a failed write, until a new file is tried
   };
   // Opens telemetry/events.out.tfevents.<unix>.attempt_A.node_0; on other nodes
-  // telemetry/records.<unix>.attempt_A.node_N, which TensorBoard does not take for a second copy of
-  // the run. Throws EnvironmentError. Later failures (a full disk) never reach the caller: they are
-  // logged once, counted as dropped, and a new file is tried from time to time.
+  // attempts/attempt_A/rank_times.<unix>.node_N, out of TensorBoard's way. Throws IoError. Later
+  // failures (a full disk) never reach the caller: they are logged once, counted as dropped, and a
+  // new file is tried from time to time.
   static std::unique_ptr<Recorder> Open(const Options& options, FileSystem& fs = PosixFileSystem());
-  virtual ~Recorder() = default;  // drains, flushes, fsyncs
-  virtual void Record(const StepRecord& record) = 0;
+  virtual ~Recorder() = default;                      // drains, flushes, fsyncs
+  virtual void Record(const StepRecord& record) = 0;  // with the times of all ranks
   virtual void Record(const CheckpointRecord& record) = 0;
   virtual uint64_t dropped() const = 0;
   // Waits until everything recorded so far is written and fsynced, at most `seconds`. Called (on a

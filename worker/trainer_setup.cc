@@ -310,9 +310,17 @@ void Trainer::StartLoader() {
 void Trainer::StartReporter() {
   std::unique_ptr<monitor::Recorder> recorder;
   if (comm_.local_rank() == 0) {
+    const std::vector<int>& nodes = comm_.node_of_rank();
+    const int node = nodes[comm_.rank()];
+    std::vector<int> ranks;  // of this node, where there are others
+    for (int rank = 0; rank < comm_.size(); ++rank) {
+      if (nodes[rank] == node) ranks.push_back(rank);
+    }
+    if (std::ssize(ranks) == comm_.size()) ranks.clear();
     recorder = monitor::Recorder::Open({.run = launch_.run,
                                         .attempt = launch_.attempt,
-                                        .node = comm_.node_of_rank()[comm_.rank()],
+                                        .node = node,
+                                        .ranks = std::move(ranks),
                                         .resumed_step = done_,
                                         .config_toml = ToToml(config_),
                                         .total_steps = plan_->total_steps(),

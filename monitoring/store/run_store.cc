@@ -7,7 +7,8 @@
 namespace contrail::monitor {
 namespace {
 
-// "events.out.tfevents.1795508540.attempt_2.node_0", "records.1795508540.attempt_2.node_1".
+// "events.out.tfevents.1795508540.attempt_2.node_0"; "records.1795508540.attempt_2.node_1" are
+// copies that older programs wrote on the other nodes.
 bool ParseName(const std::string& name, int& attempt, int& node) {
   long stamp = 0;
   for (const char* format :
@@ -82,7 +83,9 @@ void RunStore::Take(File& file, const TelemetryEvent& event) {
     if (event.header->total_steps > 0) total_steps_ = event.header->total_steps;
     if (event.header->samples_per_epoch > 0) samples_per_epoch_ = event.header->samples_per_epoch;
   }
-  if (event.step_record) TakeStep(file, *event.step_record);
+  if (event.step_record) {
+    InsertByStep(attempt.rows, Summarize(*event.step_record), file.node == 0, StepOfRow);
+  }
   if (event.checkpoint) {
     InsertByStep(attempt.checkpoints, *event.checkpoint, file.node == 0, StepOfCheckpoint);
   }
@@ -90,16 +93,6 @@ void RunStore::Take(File& file, const TelemetryEvent& event) {
     file.dropped = event.health->dropped;
     attempt.closed = event.health->closed;
   }
-}
-
-void RunStore::TakeStep(const File& file, const StepRecord& record) {
-  InsertByStep(attempts_[file.attempt].rows, Summarize(record), file.node == 0, StepOfRow);
-  if (record.ranks.empty() || file.attempt < recent_attempt_) return;
-  if (file.attempt > recent_attempt_) recent_.clear();
-  recent_attempt_ = file.attempt;
-  if (!recent_.empty() && recent_.back().step >= record.step) return;
-  recent_.push_back(record);
-  if (recent_.size() > kRankWindow) recent_.pop_front();
 }
 
 void RunStore::Merge() {

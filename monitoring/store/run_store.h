@@ -7,7 +7,6 @@
 // died, on a read-only copy, and with no telemetry yet.
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -47,9 +46,6 @@ struct TelemetryFileState {
 
 class RunStore {
  public:
-  // Records of this many latest steps keep their per-rank times.
-  static constexpr size_t kRankWindow = 50;
-
   explicit RunStore(const RunDir& run, const FileSystem& fs = PosixFileSystem());
 
   // Reads what was appended since the last call. Pointers from earlier calls become invalid.
@@ -62,8 +58,6 @@ class RunStore {
   const std::vector<const StepRow*>& committed() const { return committed_; }
   const std::vector<const StepRow*>& superseded() const { return superseded_; }
   const std::vector<CheckpointRecord>& checkpoints() const { return checkpoints_; }
-  // With per-rank times, oldest first, of the latest attempt only.
-  const std::deque<StepRecord>& recent() const { return recent_; }
   std::vector<TelemetryFileState> files() const;
 
   uint64_t dropped() const;
@@ -82,15 +76,12 @@ class RunStore {
   };
 
   void Take(File& file, const TelemetryEvent& event);
-  void TakeStep(const File& file, const StepRecord& record);
   void Merge();
 
   RunDir run_;
   const FileSystem* fs_;
   std::map<std::string, File> files_;  // by name
   std::map<AttemptKey, AttemptLog> attempts_;
-  std::deque<StepRecord> recent_;
-  AttemptKey recent_attempt_;
   uint64_t total_steps_ = 0;
   uint64_t samples_per_epoch_ = 0;
   std::vector<const StepRow*> committed_;

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/strings.h"
+#include "monitoring/store/rank_times.h"
 #include "monitoring/viewer/frame.h"
 #include "monitoring/viewer/json.h"
 #include "monitoring/viewer/page.h"
@@ -21,7 +22,11 @@ void Print(const std::string& text) {
   }
 }
 
-int ShowSeries(const RunStore& store, const std::string& name) {
+int ShowSeries(const RunDir& run, const RunStore& store, const std::string& name) {
+  if (const auto of_rank = ParseRankSeries(name)) {
+    Print(RenderSeries(RankSeries(run, store, *of_rank)));
+    return kExitDone;
+  }
   const Metric* metric = FindMetric(name);
   if (metric == nullptr) {
     const std::vector<std::string> names = MetricNames();
@@ -69,7 +74,7 @@ int RunViewCommand(const ParsedArgs& args) {
   while (run.root.size() > 1 && run.root.back() == '/') run.root.pop_back();
   CheckRunDir(PosixFileSystem(), run.root);
   RunStore store(run);
-  if (args.Has("--series")) return ShowSeries(store, args.Value("--series"));
+  if (args.Has("--series")) return ShowSeries(run, store, args.Value("--series"));
   if (args.Has("--json")) {
     Print(RenderJson(ReadStatus(run, store)));
     return kExitDone;

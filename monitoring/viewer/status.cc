@@ -30,6 +30,7 @@ auto OrNothing(const Read& read) -> decltype(read()) {
 }
 
 constexpr size_t kRateWindow = 200;    // steps behind a rate or an ETA
+constexpr size_t kRankWindow = 50;     // ... and behind what compares ranks
 constexpr size_t kCurveBuckets = 512;  // enough for two dots a column on the widest terminal
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -348,12 +349,12 @@ RunStatus ReadStatus(const RunDir& run, const RunStore& store, const FileSystem&
           static_cast<double>(record.samples_seen) / static_cast<double>(store.samples_per_epoch());
     }
     status.step_seconds = SecondsPerStep(rows);
-    FillLearning(LatestRows(store, RunStore::kRankWindow), status);
-    FillPhases(LatestRows(store, RunStore::kRankWindow), status);
-    FindStraggler(LatestRows(store, RunStore::kRankWindow), "feature gather",
-                  &StepRow::gather_lateness, &StepRow::gather_late_rank, status);
-    FindStraggler(LatestRows(store, RunStore::kRankWindow), "gradient reduce",
-                  &StepRow::reduce_lateness, &StepRow::reduce_late_rank, status);
+    FillLearning(LatestRows(store, kRankWindow), status);
+    FillPhases(LatestRows(store, kRankWindow), status);
+    FindStraggler(LatestRows(store, kRankWindow), "feature gather", &StepRow::gather_lateness,
+                  &StepRow::gather_late_rank, status);
+    FindStraggler(LatestRows(store, kRankWindow), "gradient reduce", &StepRow::reduce_lateness,
+                  &StepRow::reduce_late_rank, status);
     for (const StepRow* row : store.committed()) {
       status.nonfinite_steps += !std::isfinite(row->record.loss);
     }

@@ -45,7 +45,7 @@ constexpr ColumnSpec kColumns[] = {
      &telemetry::RankTimes::mutable_checkpoint_stall},
     {&StepTimes::total, &telemetry::RankTimes::total, &telemetry::RankTimes::mutable_total},
 };
-static_assert(sizeof(StepTimes) == std::size(kColumns) * sizeof(float));
+static_assert(kNumPhases == std::size(kColumns));
 
 void EncodeRanks(const std::vector<StepTimes>& ranks, telemetry::RankTimes* out) {
   out->set_count(static_cast<uint32_t>(ranks.size()));
@@ -85,6 +85,7 @@ void EncodeHeader(const FileHeader& header, telemetry::Header* out) {
   out->set_samples_per_epoch(header.samples_per_epoch);
   out->set_config_toml(header.config_toml);
   out->set_continued(header.continued);
+  out->mutable_ranks()->Add(header.ranks.begin(), header.ranks.end());
 }
 
 FileHeader DecodeHeader(const telemetry::Header& in) {
@@ -95,7 +96,33 @@ FileHeader DecodeHeader(const telemetry::Header& in) {
           .total_steps = in.total_steps(),
           .samples_per_epoch = in.samples_per_epoch(),
           .config_toml = in.config_toml(),
-          .continued = in.continued()};
+          .continued = in.continued(),
+          .ranks = {in.ranks().begin(), in.ranks().end()}};
+}
+
+void EncodeSummary(const RankSummary& summary, telemetry::RankSummary* out) {
+  for (const PhaseStats& phase : summary.phases) {
+    out->add_p50(phase.p50);
+    out->add_max(phase.max);
+    out->add_max_rank(phase.max_rank);
+  }
+  out->set_gather_lateness(summary.gather_lateness);
+  out->set_reduce_lateness(summary.reduce_lateness);
+  out->set_gather_late_rank(summary.gather_late_rank);
+  out->set_reduce_late_rank(summary.reduce_late_rank);
+}
+
+RankSummary DecodeSummary(const telemetry::RankSummary& in) {
+  RankSummary summary{.gather_lateness = in.gather_lateness(),
+                      .reduce_lateness = in.reduce_lateness(),
+                      .gather_late_rank = in.gather_late_rank(),
+                      .reduce_late_rank = in.reduce_late_rank()};
+  const int known = std::min(
+      {in.p50().size(), in.max().size(), in.max_rank().size(), static_cast<int>(kNumPhases)});
+  for (int phase = 0; phase < known; ++phase) {
+    summary.phases[static_cast<size_t>(phase)] = {in.p50(phase), in.max(phase), in.max_rank(phase)};
+  }
+  return summary;
 }
 
 void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
@@ -111,6 +138,7 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   out->set_skipped_steps(record.skipped_steps);
   out->set_loss_scale(record.loss_scale == 1 ? 0 : record.loss_scale);
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
+  if (record.over_ranks) EncodeSummary(*record.over_ranks, out->mutable_over_ranks());
   for (const LateArrival& late : record.late) {
     telemetry::LateArrival* arrival = out->add_late();
     arrival->set_rank(late.rank);
@@ -138,6 +166,7 @@ StepRecord DecodeStep(const telemetry::EventForReading& event) {
   record.skipped_steps = in.skipped_steps();
   record.loss_scale = in.loss_scale() == 0 ? 1 : in.loss_scale();
   record.ranks = DecodeRanks(in.ranks());
+  if (in.has_over_ranks()) record.over_ranks = DecodeSummary(in.over_ranks());
   for (const telemetry::LateArrival& late : in.late()) {
     record.late.push_back({.rank = late.rank(),
                            .operation = static_cast<Operation>(late.operation()),

@@ -24,6 +24,7 @@ struct FileHeader {
   uint64_t samples_per_epoch = 0;  // 0 = not known
   std::string config_toml;
   bool continued = false;  // a later file of the same attempt, after a failed write
+  std::vector<int> ranks;  // whose times the records hold; empty: all, in rank order
 };
 
 struct Health {

@@ -56,7 +56,6 @@ TEST(RunStoreTest, ThreeAttemptsMergeIntoWhatTheModelWentThrough) {
                                                    testing::Pair(2, 6)));
   EXPECT_EQ(store.total_steps(), 100u);
   EXPECT_EQ(store.samples_per_epoch(), 60000u);
-  EXPECT_EQ(store.recent().size(), 5u) << "per-rank times of the latest attempt only";
   EXPECT_TRUE(store.attempts().rbegin()->second.closed);
 }
 

@@ -4,9 +4,12 @@
 //
 // Two implementations: MPI (a c10d::Backend of our own underneath) and single process. Tensors are
 // contiguous CPU tensors of fp32, fp64, bf16, fp16, int32, int64 or uint8; every rank passes the
-// same number of elements and issues the same collectives in the same order, from one thread. Sums
-// are formed in rank order, element by element, so all ranks and all runs with as many ranks agree
-// bit for bit; 16-bit types are summed in fp32 in that order and rounded once at the end.
+// same number of elements and issues the same collectives in the same order, from one thread.
+//
+// Sums are formed element by element in an order that only the number of ranks decides, so all
+// ranks and all runs with as many ranks agree bit for bit. Up to 64 ranks it is the rank order;
+// above, a fixed tree (mpi_halving.h), which rounds otherwise: 64 and 65 ranks differ as any two
+// numbers of ranks do. 16-bit types are summed in fp32 in that order and rounded once at the end.
 //
 // Blocking calls run at once. Those that start something return at once; a thread carries them out
 // in the order of issue. A blocking call may overtake what was started before it: Wait() before
@@ -52,7 +55,9 @@ class Pending {
 // How values to be summed travel.
 enum class Wire {
   kAsStored,
-  kBFloat16,  // fp32 tensors only: every rank's values are rounded to bf16, their sum is fp32
+  // fp32 tensors only: every rank's values are rounded to bf16, their sum is fp32. Among more than
+  // 64 ranks the first half of the way is in bf16, what was summed on it travels as fp32.
+  kBFloat16,
 };
 
 // E-MPI-TIMEOUT.

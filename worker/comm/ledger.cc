@@ -23,7 +23,7 @@ uint64_t Ledger::Enter(Operation operation, int64_t bytes, bool blocking) {
   return entered_;
 }
 
-void Ledger::Leave(uint64_t sequence, double waited, double moved) {
+void Ledger::Leave(uint64_t sequence, double waited, double moved, int64_t messages) {
   const std::lock_guard lock(mutex_);
   CONTRAIL_ASSERT(!entries_.empty() && sequence >= entries_.front().sequence &&
                   sequence <= entered_);
@@ -33,6 +33,7 @@ void Ledger::Leave(uint64_t sequence, double waited, double moved) {
   entry.done = true;
   entry.waited = waited;
   entry.moved = moved;
+  entry.messages = messages;
   waiting_ += waited;
   moving_ += moved;
   while (done_ < entered_ && entries_[done_ + 1 - first].done) ++done_;

@@ -23,8 +23,9 @@ class Ledger {
     int64_t bytes = 0;      // of the whole tensor
     bool blocking = false;  // the issuing thread waits inside it
     bool done = false;
-    double waited = 0;  // seconds until the last rank had arrived
-    double moved = 0;   // seconds from then to the end
+    double waited = 0;     // seconds until the last rank had arrived
+    double moved = 0;      // seconds from then to the end
+    int64_t messages = 0;  // that this rank sent for it, those inside MPI's own not counted
   };
   struct Standing {
     uint64_t entered = 0;  // the last one issued
@@ -36,7 +37,7 @@ class Ledger {
   using Observer = std::function<void(const Standing&)>;
 
   uint64_t Enter(Operation operation, int64_t bytes, bool blocking = false);
-  void Leave(uint64_t sequence, double waited, double moved);
+  void Leave(uint64_t sequence, double waited, double moved, int64_t messages = 0);
 
   void SetObserver(Observer observer);
   Standing standing() const;

@@ -1,7 +1,8 @@
 #pragma once
 // A c10d backend over MPI for CPU tensors, as LibTorch's wheel ships none. Sums are formed in rank
-// order (mpi_reduce.h), the rest are MPI's own collectives, in place where the caller's buffers
-// allow it. More elements than an MPI count holds travel in chunks.
+// order (mpi_reduce.h) or, as gathers of many ranks are, in stages (mpi_halving.h); the rest are
+// MPI's own collectives, in place where the caller's buffers allow it. More elements than an MPI
+// count holds travel in chunks.
 //
 // Options with asyncOp (c10d's default) queue the collective for a thread and a communicator of
 // their own; without, it runs at once on the caller's thread and the Work is finished. Both kinds

@@ -33,6 +33,12 @@ void MpiGroup::Check(int code) const {
                          "look for the first rank that failed; the launcher restarts the job");
 }
 
+void MpiGroup::Send(const void* data, int count, MPI_Datatype type, int to, int tag,
+                    MPI_Request* request) {
+  Check(MPI_Isend(data, count, type, to, tag, comm, request));
+  ++messages;
+}
+
 void MpiGroup::StartClock() {
   last_tick = MPI_Wtime();
   deadline = timeout > 0 ? last_tick + timeout : std::numeric_limits<double>::infinity();

@@ -19,11 +19,15 @@ struct MpiGroup {
   double timeout = 0;               // seconds without an end, 0 = no limit
   std::function<void()> meanwhile;  // called now and then by a thread that waits for long
 
+  int64_t messages = 0;  // that this rank has sent by Send
+
   double deadline = 0;   // MPI_Wtime; of the collective under way
   double last_tick = 0;  // MPI_Wtime
 
   // Throws EnvironmentError E-MPI-COLLECTIVE unless `code` is MPI_SUCCESS.
   void Check(int code) const;
+  // MPI_Isend, counted.
+  void Send(const void* data, int count, MPI_Datatype type, int to, int tag, MPI_Request* request);
   void StartClock();
   // Throws TimedOut after the deadline. Time in which this process was itself not running (a
   // stopped process, a suspended machine) does not count.

@@ -1,6 +1,7 @@
 #include "worker/comm/mpi_lane.h"
 
 #include <cstdio>
+#include <cstring>
 
 #include "common/error.h"
 
@@ -25,6 +26,9 @@ MpiLane::MpiLane(MPI_Comm comm, MpiLimits limits, Ledger& ledger, RollCall& roll
   MPI_Comm_size(comm, &group_.size);
   group_.Check(MPI_Comm_dup(comm, &group_.comm));
   group_.Check(MPI_Comm_set_errhandler(group_.comm, MPI_ERRORS_RETURN));
+  if (Direct()) return;
+  halving_ = std::make_unique<Halving>(group_.rank, group_.size, limits_.chunk_elements,
+                                       limits_.max_count);
 }
 
 MpiLane::~MpiLane() {
@@ -37,6 +41,7 @@ void MpiLane::Run(const Collective& collective, double timeout) {
   group_.sequence = collective.sequence;
   group_.operation = collective.operation;
   group_.timeout = timeout;
+  group_.messages = 0;
   group_.StartClock();
   const double start = MPI_Wtime();
   double all_here = start;
@@ -52,7 +57,7 @@ void MpiLane::Run(const Collective& collective, double timeout) {
     ledger_.Leave(collective.sequence, all_here - start, MPI_Wtime() - all_here);
     throw;
   }
-  ledger_.Leave(collective.sequence, all_here - start, MPI_Wtime() - all_here);
+  ledger_.Leave(collective.sequence, all_here - start, MPI_Wtime() - all_here, group_.messages);
 }
 
 void MpiLane::Move(const Collective& collective) {
@@ -60,9 +65,8 @@ void MpiLane::Move(const Collective& collective) {
     case Ledger::Operation::kAllReduce:
       return AllReduce(collective.out);
     case Ledger::Operation::kReduceScatter:
-      return sum_.ReduceSlice(group_, collective.in,
-                              EqualSlices(collective.in.numel(), group_.size), collective.out,
-                              collective.wire);
+      return ReduceSlice(collective.in, EqualSlices(collective.in.numel(), group_.size),
+                         collective.out, collective.wire);
     case Ledger::Operation::kAllGather:
       return AllGather(collective.out, collective.in);
     case Ledger::Operation::kBroadcast:
@@ -75,39 +79,76 @@ void MpiLane::Move(const Collective& collective) {
   CONTRAIL_ASSERT(!"an operation");
 }
 
+void MpiLane::ReduceSlice(const at::Tensor& in, const std::vector<int64_t>& begin,
+                          const at::Tensor& out, Wire wire) {
+  if (halving_) return halving_->ReduceSlice(group_, in, begin, out, wire);
+  sum_.ReduceSlice(group_, in, begin, out, wire);
+}
+
 void MpiLane::AllReduce(const at::Tensor& tensor) {
   if (group_.size == 1) return;
   if (static_cast<int64_t>(tensor.nbytes()) * group_.size <= kSmallBytes) {
-    sum_.ReduceSmall(group_, tensor);
-    return;
+    return AllReduceSmall(tensor);
   }
   const at::Tensor flat = tensor.view(-1);
-  const MPI_Datatype type = MpiType(flat.scalar_type());
   for (int64_t done = 0; done < flat.numel(); done += limits_.max_count) {
     const at::Tensor piece = flat.narrow(0, done, std::min(limits_.max_count, flat.numel() - done));
     const std::vector<int64_t> begin = EqualSlices(piece.numel(), group_.size);
     const int64_t own = begin[group_.rank + 1] - begin[group_.rank];
-    sum_.ReduceSlice(group_, piece, begin, piece.narrow(0, begin[group_.rank], own),
-                     Wire::kAsStored);
-    std::vector<int> counts;
-    for (int q = 0; q < group_.size; ++q) {
-      counts.push_back(static_cast<int>(begin[q + 1] - begin[q]));
-    }
-    const std::vector<int> displacements(begin.begin(), begin.end() - 1);
-    MPI_Request request = MPI_REQUEST_NULL;
-    group_.Check(MPI_Iallgatherv(MPI_IN_PLACE, 0, type, piece.data_ptr(), counts.data(),
-                                 displacements.data(), type, group_.comm, &request));
-    Await(group_, &request, Patience::kBrisk);
+    ReduceSlice(piece, begin, piece.narrow(0, begin[group_.rank], own), Wire::kAsStored);
+    GatherSlices(piece, begin);
   }
 }
 
+// In the order of ranks, however they exchange.
+void MpiLane::AllReduceSmall(const at::Tensor& tensor) {
+  const auto count = static_cast<int>(tensor.numel());
+  const at::ScalarType stored = tensor.scalar_type();
+  sum_.ReduceSmall(group_, tensor, [&](char* all) {
+    if (halving_) {
+      std::vector<int64_t> begin;
+      for (int64_t q = 0; q <= group_.size; ++q) begin.push_back(q * count);
+      return halving_->Gather(group_, all, begin, stored);
+    }
+    const MPI_Datatype type = MpiType(stored);
+    MPI_Request request = MPI_REQUEST_NULL;
+    group_.Check(MPI_Iallgather(MPI_IN_PLACE, 0, type, all, count, type, group_.comm, &request));
+    Await(group_, &request, Patience::kBrisk);
+  });
+}
+
+// Slice q of `all` lies at [begin[q], begin[q + 1]); own slice in, all slices out.
+void MpiLane::GatherSlices(const at::Tensor& all, const std::vector<int64_t>& begin) {
+  if (halving_) {
+    return halving_->Gather(group_, static_cast<char*>(all.data_ptr()), begin, all.scalar_type());
+  }
+  const MPI_Datatype type = MpiType(all.scalar_type());
+  std::vector<int> counts;
+  for (int q = 0; q < group_.size; ++q) {
+    counts.push_back(static_cast<int>(begin[q + 1] - begin[q]));
+  }
+  const std::vector<int> displacements(begin.begin(), begin.end() - 1);
+  MPI_Request request = MPI_REQUEST_NULL;
+  group_.Check(MPI_Iallgatherv(MPI_IN_PLACE, 0, type, all.data_ptr(), counts.data(),
+                               displacements.data(), type, group_.comm, &request));
+  Await(group_, &request, Patience::kBrisk);
+}
+
 void MpiLane::AllGather(const at::Tensor& out, const at::Tensor& in) {
+  const auto bytes = static_cast<int64_t>(in.nbytes());
+  char* own = static_cast<char*>(out.data_ptr()) + group_.rank * bytes;
+  const bool in_place = in.data_ptr() == own;
+  if (!halving_) return GatherDirectly(out, in, in_place);
+  if (!in_place && bytes > 0) std::memcpy(own, in.const_data_ptr(), static_cast<size_t>(bytes));
+  GatherSlices(out, EqualSlices(out.numel(), group_.size));
+}
+
+void MpiLane::GatherDirectly(const at::Tensor& out, const at::Tensor& in, bool in_place) {
   const int64_t count = in.numel();
   const int64_t width = in.element_size();
   const MPI_Datatype element = MpiType(in.scalar_type());
   char* target = static_cast<char*>(out.data_ptr());
   const char* source = static_cast<const char*>(in.data_ptr());
-  const bool in_place = source == target + group_.rank * count * width;
   MPI_Request request = MPI_REQUEST_NULL;
   if (count <= limits_.max_count) {
     const int n = static_cast<int>(count);

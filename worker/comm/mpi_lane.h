@@ -6,9 +6,11 @@
 #include <mpi.h>
 
 #include <functional>
+#include <memory>
 
 #include "worker/comm/comm.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/mpi_halving.h"
 #include "worker/comm/mpi_reduce.h"
 #include "worker/comm/roll_call.h"
 
@@ -17,6 +19,9 @@ namespace contrail::worker {
 struct MpiLimits {
   int64_t max_count = int64_t{1} << 30;       // elements in one MPI call
   int64_t chunk_elements = int64_t{1} << 16;  // of a slice, in flight from each peer
+  // Up to so many ranks exchange slices directly, N - 1 messages from each and as many connections;
+  // more sum and gather in ceil(log2 N) stages (mpi_halving.h). Tests and benchmarks lower it.
+  int direct_ranks = 64;
 };
 
 // One collective as asked for. Tensors are kept alive by it.
@@ -46,14 +51,21 @@ class MpiLane {
 
  private:
   void Move(const Collective& collective);
+  bool Direct() const { return group_.size <= limits_.direct_ranks; }
+  void ReduceSlice(const at::Tensor& in, const std::vector<int64_t>& begin, const at::Tensor& out,
+                   Wire wire);
   void AllReduce(const at::Tensor& tensor);
+  void AllReduceSmall(const at::Tensor& tensor);
+  void GatherSlices(const at::Tensor& all, const std::vector<int64_t>& begin);
   void AllGather(const at::Tensor& out, const at::Tensor& in);
+  void GatherDirectly(const at::Tensor& out, const at::Tensor& in, bool in_place);
   void Broadcast(const at::Tensor& tensor, int root);
   [[noreturn]] void GiveUp(const Collective& collective, bool arrived);
 
   MpiGroup group_;
   MpiLimits limits_;
   RankOrderSum sum_;
+  std::unique_ptr<Halving> halving_;  // where there are more than `direct_ranks`
   Ledger& ledger_;
   RollCall& roll_;
 };

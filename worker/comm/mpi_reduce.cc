@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "worker/comm/sum_types.h"
 #include "worker/rounding.h"
 
 namespace contrail::worker {
@@ -30,32 +31,12 @@ __attribute__((optimize("O3"))) void SumRows(const Row* rows, int64_t stride, in
   }
 }
 
-// Types of what is stored and of what travels.
-void SumRowsOf(at::ScalarType stored, at::ScalarType wire, const void* rows, int64_t stride,
+void SumRowsOf(at::ScalarType stored, at::ScalarType travels, const void* rows, int64_t stride,
                int num_rows, int64_t count, void* out) {
-  const auto sum = [&]<typename Row, typename Sum, typename Out>(Row, Sum, Out) {
+  WithSumTypes(stored, travels, [&]<typename Row, typename Sum, typename Out>(Row, Sum, Out) {
     SumRows<Row, Sum, Out>(static_cast<const Row*>(rows), stride, num_rows, count,
                            static_cast<Out*>(out));
-  };
-  if (stored != wire) return sum(c10::BFloat16(), float(), float());
-  switch (stored) {
-    case at::kFloat:
-      return sum(float(), float(), float());
-    case at::kDouble:
-      return sum(double(), double(), double());
-    case at::kBFloat16:
-      return sum(c10::BFloat16(), float(), c10::BFloat16());
-    case at::kHalf:
-      return sum(c10::Half(), float(), c10::Half());
-    case at::kInt:
-      return sum(int32_t(), int32_t(), int32_t());
-    case at::kLong:
-      return sum(int64_t(), int64_t(), int64_t());
-    case at::kByte:
-      return sum(uint8_t(), uint8_t(), uint8_t());
-    default:
-      CONTRAIL_ASSERT(!"supported type");
-  }
+  });
 }
 
 }  // namespace
@@ -81,6 +62,11 @@ MPI_Datatype MpiType(at::ScalarType type) {
   return MPI_DATATYPE_NULL;
 }
 
+int64_t ChunkOf(int64_t chunk_elements, int size) {
+  return std::max<int64_t>(
+      1, std::min(chunk_elements, std::max(kLeastChunk, kScratchElements / size)));
+}
+
 std::vector<int64_t> EqualSlices(int64_t count, int size) {
   const int64_t slice = (count + size - 1) / size;
   std::vector<int64_t> begin;
@@ -103,8 +89,7 @@ void RankOrderSum::ReduceSlice(MpiGroup& group, const at::Tensor& in,
   const at::ScalarType travels = rounds ? at::kBFloat16 : in.scalar_type();
   const MPI_Datatype type = MpiType(travels);
   const auto width = static_cast<int64_t>(c10::elementSize(travels));
-  const int64_t chunk = std::max<int64_t>(
-      1, std::min(chunk_elements_, std::max(kLeastChunk, kScratchElements / size)));
+  const int64_t chunk = ChunkOf(chunk_elements_, size);
   char* slots = Scratch(received_, size * chunk * width);  // slot q: rank q's part of this chunk
   char* outgoing = rounds ? Scratch(rounded_, size * chunk * width) : nullptr;
   const char* source = static_cast<const char*>(in.data_ptr());
@@ -140,8 +125,8 @@ void RankOrderSum::ReduceSlice(MpiGroup& group, const at::Tensor& in,
       const int to = (me + k) % size;
       const int64_t count = part(to, round);
       if (count == 0) continue;
-      group.Check(MPI_Isend(values(to, round, outgoing + to * chunk * width),
-                            static_cast<int>(count), type, to, kTag, group.comm, &sends[to]));
+      group.Send(values(to, round, outgoing + to * chunk * width), static_cast<int>(count), type,
+                 to, kTag, &sends[to]);
     }
     if (own > 0) {
       char* mine = slots + me * chunk * width;
@@ -155,15 +140,14 @@ void RankOrderSum::ReduceSlice(MpiGroup& group, const at::Tensor& in,
   }
 }
 
-void RankOrderSum::ReduceSmall(MpiGroup& group, const at::Tensor& tensor) {
+void RankOrderSum::ReduceSmall(const MpiGroup& group, const at::Tensor& tensor,
+                               const Gather& gather) {
   const int64_t count = tensor.numel();
   const at::ScalarType stored = tensor.scalar_type();
-  const MPI_Datatype type = MpiType(stored);
-  char* all = Scratch(received_, group.size * static_cast<int64_t>(tensor.nbytes()));
-  MPI_Request request = MPI_REQUEST_NULL;
-  group.Check(MPI_Iallgather(tensor.data_ptr(), static_cast<int>(count), type, all,
-                             static_cast<int>(count), type, group.comm, &request));
-  Await(group, &request, Patience::kBrisk);
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  char* all = Scratch(received_, group.size * bytes);
+  if (bytes > 0) std::memcpy(all + group.rank * bytes, tensor.data_ptr(), bytes);
+  gather(all);
   SumRowsOf(stored, stored, all, count, group.size, count, tensor.data_ptr());
 }
 
