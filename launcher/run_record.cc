@@ -1,33 +1,44 @@
 #include "launcher/run_record.h"
 
+#include <array>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
 #include "checkpoint/load.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "launcher/claim.h"
+#include "monitoring/bad_step.h"
 
 namespace contrail::launcher {
 namespace {
 
-constexpr size_t kWaiting = 1000;        // incidents and questions
-constexpr double kAnswer = 2;            // seconds
-constexpr double kLastWrite = 60;        // seconds for summary.json
-constexpr double kBadStepsInterval = 1;  // seconds
+constexpr size_t kWaiting = 1000;     // incidents and questions
+constexpr double kAnswer = 2;         // seconds
+constexpr double kLastWrite = 60;     // seconds for summary.json
+constexpr double kNotesInterval = 1;  // seconds
 
-monitor::Incident IncidentOf(const monitor::BadStep& step, int attempt, int ranks) {
-  monitor::Incident incident;
-  incident.attempt = attempt;
-  incident.cause = "bad_step";
-  incident.rank = step.rank;
-  incident.host = step.host;
-  incident.detail = step.detail;
-  incident.step = step.step;
-  incident.ranks_before = incident.ranks_after = ranks;
-  incident.action = "skip";
-  incident.time = step.time;
-  return incident;
+// One kind of notes of an attempt, in the order of writing.
+using ReadNotes = std::vector<monitor::Incident> (*)(const monitor::RunDir& run, int attempt,
+                                                     const FileSystem& fs);
+
+std::vector<monitor::Incident> SkippedSteps(const monitor::RunDir& run, int attempt,
+                                            const FileSystem& fs) {
+  std::vector<monitor::Incident> incidents;
+  for (const monitor::BadStep& step : monitor::ReadBadSteps(run, attempt, fs)) {
+    monitor::Incident& incident = incidents.emplace_back();
+    incident.cause = "bad_step";
+    incident.rank = step.rank;
+    incident.host = step.host;
+    incident.detail = step.detail;
+    incident.step = step.step;
+    incident.time = step.time;
+  }
+  return incidents;
 }
+
+constexpr ReadNotes kKinds[] = {SkippedSteps};
 
 std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::RunDir& run) {
   try {
@@ -39,19 +50,39 @@ std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::
 
 }  // namespace
 
-struct RunRecord::BadSteps {
+struct RunRecord::Notes {
+  struct Kind {
+    std::vector<monitor::Incident> found;
+    size_t returned = 0;
+  };
   std::mutex mutex;  // guards the rest
   int attempt = 0;
-  size_t returned = 0;
   bool asked = false;
-  std::vector<monitor::BadStep> found;
+  std::array<Kind, std::size(kKinds)> kinds;
+
+  // On the thread that reads. What cannot be read is read again a second later.
+  void Read(const monitor::RunDir& run, int of_attempt, const FileSystem& fs) {
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      std::vector<monitor::Incident> found;
+      try {
+        found = kKinds[i](run, of_attempt, fs);
+      } catch (const std::exception&) {
+      }
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (attempt == of_attempt && found.size() > kinds[i].found.size()) {
+        kinds[i].found = std::move(found);
+      }
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    asked = false;
+  }
 };
 
 RunRecord::RunRecord(FileSystem& fs, monitor::RunDir run)
     : fs_(fs),
       run_(std::move(run)),
       before_(ReadBefore(fs_, run_)),
-      bad_steps_(std::make_shared<BadSteps>()),
+      notes_(std::make_shared<Notes>()),
       files_(kWaiting) {}
 
 void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
@@ -66,29 +97,16 @@ void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
   if (!posted) LogWarning("an incident could not be recorded: the file system stands still");
 }
 
-std::vector<monitor::Incident> RunRecord::NewBadSteps(int attempt, int ranks, double now,
-                                                      bool all) {
-  std::unique_lock<std::mutex> lock(bad_steps_->mutex);
-  if (bad_steps_->attempt != attempt) {
-    bad_steps_->attempt = attempt;
-    bad_steps_->returned = 0;
-    bad_steps_->found.clear();
+std::vector<monitor::Incident> RunRecord::NewNotes(int attempt, int ranks, double now, bool all) {
+  std::unique_lock<std::mutex> lock(notes_->mutex);
+  if (notes_->attempt != attempt) {
+    notes_->attempt = attempt;
+    notes_->kinds = {};
   }
-  if (all || (!bad_steps_->asked && now - bad_steps_asked_ >= kBadStepsInterval)) {
-    bad_steps_asked_ = now;
-    bad_steps_->asked = files_.Post([&fs = fs_, run = run_, attempt, shared = bad_steps_] {
-      std::vector<monitor::BadStep> found;
-      try {
-        found = monitor::ReadBadSteps(run, attempt, fs);
-      } catch (const std::exception&) {
-        // Read again a second later.
-      }
-      const std::lock_guard<std::mutex> guard(shared->mutex);
-      shared->asked = false;
-      if (shared->attempt == attempt && found.size() > shared->found.size()) {
-        shared->found = std::move(found);
-      }
-    });
+  if (all || (!notes_->asked && now - notes_asked_ >= kNotesInterval)) {
+    notes_asked_ = now;
+    notes_->asked = files_.Post(
+        [&fs = fs_, run = run_, attempt, notes = notes_] { notes->Read(run, attempt, fs); });
   }
   if (all) {
     lock.unlock();
@@ -96,10 +114,20 @@ std::vector<monitor::Incident> RunRecord::NewBadSteps(int attempt, int ranks, do
     lock.lock();
   }
   std::vector<monitor::Incident> incidents;
-  for (size_t& i = bad_steps_->returned; i < bad_steps_->found.size(); ++i) {
-    incidents.push_back(IncidentOf(bad_steps_->found[i], attempt, ranks));
+  for (Notes::Kind& kind : notes_->kinds) {
+    for (; kind.returned < kind.found.size(); ++kind.returned) {
+      monitor::Incident& incident = incidents.emplace_back(kind.found[kind.returned]);
+      incident.attempt = attempt;
+      incident.ranks_before = incident.ranks_after = ranks;
+      incident.action = "skip";
+    }
   }
   return incidents;
+}
+
+std::future<int> RunRecord::Claim(int attempt, const monitor::Lease& self) {
+  return files_.Start(
+      [&fs = fs_, run = run_, attempt, self] { return ClaimFreeAttempt(fs, run, attempt, self); });
 }
 
 std::optional<uint64_t> RunRecord::NewestCommitted() {

@@ -3,12 +3,12 @@
 // background, so that a file system that hangs hides no death and no signal.
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "launcher/background.h"
-#include "monitoring/bad_step.h"
 #include "monitoring/incident.h"
 #include "monitoring/run_files.h"
 
@@ -22,9 +22,12 @@ class RunRecord {
   // In the order of the calls. One that cannot be written is lost with a warning.
   void Append(const std::optional<monitor::Incident>& incident);
 
-  // Steps of the attempt that were skipped and not returned yet, as far as they have been read.
-  // Read anew at most once a second; `all` waits a little for those that are there by now.
-  std::vector<monitor::Incident> NewBadSteps(int attempt, int ranks, double now, bool all = false);
+  // What ranks noted and ended no attempt (skipped steps), as far as it has been read and was not
+  // returned yet. Read anew at most once a second; `all` waits a little for what is there by now.
+  std::vector<monitor::Incident> NewNotes(int attempt, int ranks, double now, bool all = false);
+
+  // Claims the first free attempt number from `attempt` on.
+  std::future<int> Claim(int attempt, const monitor::Lease& self);
 
   // The newest committed step, 0 = none; nothing where that cannot be told within two seconds.
   std::optional<uint64_t> NewestCommitted();
@@ -40,13 +43,13 @@ class RunRecord {
   void TidyUp();
 
  private:
-  struct BadSteps;
+  struct Notes;
 
   FileSystem& fs_;
   const monitor::RunDir run_;
   const std::optional<monitor::Summary> before_;
-  const std::shared_ptr<BadSteps> bad_steps_;  // shared with the thread that reads
-  double bad_steps_asked_ = 0;
+  const std::shared_ptr<Notes> notes_;  // shared with the thread that reads
+  double notes_asked_ = 0;
   Background files_;
 };
 
