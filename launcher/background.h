@@ -3,10 +3,12 @@
 // thread of its own, one thing after another, so that the thread that watches never waits for it.
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <future>
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace contrail::launcher {
 
@@ -25,12 +27,11 @@ class Background {
   // Waits until everything posted so far is done; false where that takes longer.
   bool Settle(double seconds);
 
-  // The answer of `question`; nothing where it throws or takes longer than `seconds`.
+  // The answer of `question`, or what it throws, some time; one that is refused has no state.
   template <typename Question>
-  auto Ask(Question question, double seconds) -> std::optional<decltype(question())> {
-    using Answer = decltype(question());
-    const auto promise = std::make_shared<std::promise<Answer>>();
-    std::future<Answer> answer = promise->get_future();
+  auto Start(Question question) -> std::future<decltype(question())> {
+    const auto promise = std::make_shared<std::promise<decltype(question())>>();
+    auto answer = promise->get_future();
     const bool posted = Post([promise, question] {
       try {
         promise->set_value(question());
@@ -38,10 +39,14 @@ class Background {
         promise->set_exception(std::current_exception());
       }
     });
-    if (!posted ||
-        answer.wait_for(std::chrono::duration<double>(seconds)) != std::future_status::ready) {
-      return std::nullopt;
-    }
+    return posted ? std::move(answer) : decltype(answer)();
+  }
+  // The answer of `question`; nothing where it throws or takes longer than `seconds`.
+  template <typename Question>
+  auto Ask(Question question, double seconds) -> std::optional<decltype(question())> {
+    auto answer = Start(std::move(question));
+    const std::chrono::duration<double> limit(seconds);
+    if (!answer.valid() || answer.wait_for(limit) != std::future_status::ready) return std::nullopt;
     try {
       return answer.get();
     } catch (const std::exception&) {

@@ -74,6 +74,10 @@ WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSi
       last = Now();
     }
     signals.Take();
+    // Whatever has been said by now counts.
+    while (signals.stop() && talking && poll(entries.data(), 1, 0) == 1) {
+      talking = Drain(child.output(), run.said);
+    }
     if (signals.stop() && talking) {
       run.end = WatchedRun::End::kStopped;
       return run;

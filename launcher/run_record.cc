@@ -1,5 +1,7 @@
 #include "launcher/run_record.h"
 
+#include <array>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -7,49 +9,51 @@
 #include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "launcher/claim.h"
 #include "monitoring/bad_step.h"
 #include "monitoring/damaged_step.h"
 
 namespace contrail::launcher {
 namespace {
 
-constexpr size_t kWaiting = 1000;        // incidents and questions
-constexpr double kAnswer = 2;            // seconds
-constexpr double kLastWrite = 60;        // seconds for summary.json
-constexpr double kNewsInterval = 1;      // seconds
+constexpr size_t kWaiting = 1000;     // incidents and questions
+constexpr double kAnswer = 2;         // seconds
+constexpr double kLastWrite = 60;     // seconds for summary.json
+constexpr double kNotesInterval = 1;  // seconds
 
-monitor::Incident Skipped(const char* cause, int attempt) {
-  monitor::Incident incident;
-  incident.attempt = attempt;
-  incident.cause = cause;
-  incident.action = "skip";
-  return incident;
+// One kind of notes of an attempt, in the order of writing.
+using ReadNotes = std::vector<monitor::Incident> (*)(const monitor::RunDir& run, int attempt,
+                                                     const FileSystem& fs);
+
+std::vector<monitor::Incident> SkippedSteps(const monitor::RunDir& run, int attempt,
+                                            const FileSystem& fs) {
+  std::vector<monitor::Incident> incidents;
+  for (const monitor::BadStep& step : monitor::ReadBadSteps(run, attempt, fs)) {
+    monitor::Incident& incident = incidents.emplace_back();
+    incident.cause = "bad_step";
+    incident.rank = step.rank;
+    incident.host = step.host;
+    incident.detail = step.detail;
+    incident.step = step.step;
+    incident.time = step.time;
+  }
+  return incidents;
 }
 
-monitor::Incident IncidentOf(const monitor::BadStep& step, int attempt) {
-  monitor::Incident incident = Skipped("bad_step", attempt);
-  incident.rank = step.rank;
-  incident.host = step.host;
-  incident.detail = step.detail;
-  incident.step = step.step;
-  incident.time = step.time;
-  return incident;
+std::vector<monitor::Incident> DamagedSteps(const monitor::RunDir& run, int attempt,
+                                            const FileSystem& fs) {
+  std::vector<monitor::Incident> incidents;
+  for (const monitor::DamagedStep& step : monitor::ReadDamagedSteps(run, attempt, fs)) {
+    monitor::Incident& incident = incidents.emplace_back();
+    incident.cause = "checkpoint_damaged";
+    incident.detail = step.why;
+    incident.step = step.step;
+    incident.time = step.time;
+  }
+  return incidents;
 }
 
-monitor::Incident IncidentOf(const monitor::DamagedStep& step, int attempt) {
-  monitor::Incident incident = Skipped("checkpoint_damaged", attempt);
-  incident.detail = step.why;
-  incident.step = step.step;
-  incident.time = step.time;
-  return incident;
-}
-
-// Those after the first `known`.
-template <typename Note>
-void Collect(const std::vector<Note>& notes, int attempt, size_t* known,
-             std::vector<monitor::Incident>* incidents) {
-  for (; *known < notes.size(); ++*known) incidents->push_back(IncidentOf(notes[*known], attempt));
-}
+constexpr ReadNotes kKinds[] = {SkippedSteps, DamagedSteps};
 
 std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::RunDir& run) {
   try {
@@ -62,12 +66,31 @@ std::optional<monitor::Summary> ReadBefore(const FileSystem& fs, const monitor::
 }  // namespace
 
 struct RunRecord::Notes {
+  struct Kind {
+    std::vector<monitor::Incident> found;
+    size_t returned = 0;
+  };
   std::mutex mutex;  // guards the rest
   int attempt = 0;
   bool asked = false;
-  size_t bad_steps = 0;      // read so far
-  size_t damaged_steps = 0;  // read so far
-  std::vector<monitor::Incident> news;
+  std::array<Kind, std::size(kKinds)> kinds;
+
+  // On the thread that reads. What cannot be read is read again a second later.
+  void Read(const monitor::RunDir& run, int of_attempt, const FileSystem& fs) {
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      std::vector<monitor::Incident> found;
+      try {
+        found = kKinds[i](run, of_attempt, fs);
+      } catch (const std::exception&) {
+      }
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (attempt == of_attempt && found.size() > kinds[i].found.size()) {
+        kinds[i].found = std::move(found);
+      }
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    asked = false;
+  }
 };
 
 RunRecord::RunRecord(FileSystem& fs, monitor::RunDir run)
@@ -89,41 +112,37 @@ void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
   if (!posted) LogWarning("an incident could not be recorded: the file system stands still");
 }
 
-std::vector<monitor::Incident> RunRecord::News(int attempt, int ranks, double now, bool all) {
+std::vector<monitor::Incident> RunRecord::NewNotes(int attempt, int ranks, double now, bool all) {
   std::unique_lock<std::mutex> lock(notes_->mutex);
   if (notes_->attempt != attempt) {
     notes_->attempt = attempt;
-    notes_->bad_steps = notes_->damaged_steps = 0;
-    notes_->news.clear();
+    notes_->kinds = {};
   }
-  if (all || (!notes_->asked && now - notes_asked_ >= kNewsInterval)) {
+  if (all || (!notes_->asked && now - notes_asked_ >= kNotesInterval)) {
     notes_asked_ = now;
-    notes_->asked = files_.Post([&fs = fs_, run = run_, attempt, shared = notes_] {
-      std::vector<monitor::BadStep> bad;
-      std::vector<monitor::DamagedStep> damaged;
-      try {
-        bad = monitor::ReadBadSteps(run, attempt, fs);
-        damaged = monitor::ReadDamagedSteps(run, attempt, fs);
-      } catch (const std::exception&) {
-        // Read again a second later.
-      }
-      const std::lock_guard<std::mutex> guard(shared->mutex);
-      shared->asked = false;
-      if (shared->attempt != attempt) return;
-      Collect(bad, attempt, &shared->bad_steps, &shared->news);
-      Collect(damaged, attempt, &shared->damaged_steps, &shared->news);
-    });
+    notes_->asked = files_.Post(
+        [&fs = fs_, run = run_, attempt, notes = notes_] { notes->Read(run, attempt, fs); });
   }
   if (all) {
     lock.unlock();
     files_.Settle(kAnswer);
     lock.lock();
   }
-  std::vector<monitor::Incident> news = std::exchange(notes_->news, {});
-  for (monitor::Incident& incident : news) {
-    incident.ranks_before = incident.ranks_after = ranks;
+  std::vector<monitor::Incident> incidents;
+  for (Notes::Kind& kind : notes_->kinds) {
+    for (; kind.returned < kind.found.size(); ++kind.returned) {
+      monitor::Incident& incident = incidents.emplace_back(kind.found[kind.returned]);
+      incident.attempt = attempt;
+      incident.ranks_before = incident.ranks_after = ranks;
+      incident.action = "skip";
+    }
   }
   return news;
+}
+
+std::future<int> RunRecord::Claim(int attempt, const monitor::Lease& self) {
+  return files_.Start(
+      [&fs = fs_, run = run_, attempt, self] { return ClaimFreeAttempt(fs, run, attempt, self); });
 }
 
 std::optional<uint64_t> RunRecord::NewestCommitted() {

@@ -3,6 +3,7 @@
 // background, so that a file system that hangs hides no death and no signal.
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,10 +22,12 @@ class RunRecord {
   // In the order of the calls. One that cannot be written is lost with a warning.
   void Append(const std::optional<monitor::Incident>& incident);
 
-  // What happened to the attempt and did not end it, and was not returned yet, as far as it has
-  // been read: steps that were skipped, damaged checkpoints that were passed over. Read anew at
-  // most once a second; `all` waits a little for those that are there by now.
-  std::vector<monitor::Incident> News(int attempt, int ranks, double now, bool all = false);
+  // What ranks noted and ended no attempt (skipped steps, damaged checkpoints), as far as it has been read and was not
+  // returned yet. Read anew at most once a second; `all` waits a little for what is there by now.
+  std::vector<monitor::Incident> NewNotes(int attempt, int ranks, double now, bool all = false);
+
+  // Claims the first free attempt number from `attempt` on.
+  std::future<int> Claim(int attempt, const monitor::Lease& self);
 
   // The step that a restart goes on from, 0 = none; nothing where that cannot be told within two
   // seconds.

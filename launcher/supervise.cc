@@ -1,13 +1,14 @@
 #include "launcher/supervise.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <future>
 
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "launcher/attempt.h"
-#include "launcher/claim.h"
 #include "launcher/commands.h"
 #include "launcher/evaluation.h"
 #include "launcher/ledger.h"
@@ -27,7 +28,8 @@ namespace {
 
 using Kind = AttemptEnd::Kind;
 
-constexpr double kFlush = 1;  // seconds for a reader of stderr
+constexpr double kFlush = 1;         // seconds for a reader of stderr
+constexpr double kClaimLook = 0.02;  // seconds
 
 double Now() { return SystemClock().Monotonic(); }
 
@@ -111,6 +113,7 @@ class Supervisor {
     try {
       end = StartAndWatch();
     } catch (const std::exception& error) {
+      RemoveSharedMemory(job_.run.root);
       if (lease_.lost()) throw;
       const auto* ours = dynamic_cast<const Error*>(&error);
       end.failure.cause = Cause::kStartFailed;
@@ -125,10 +128,7 @@ class Supervisor {
   }
 
   AttemptEnd StartAndWatch() {
-    if (started_++ > 0) {
-      attempt_ = ClaimFreeAttempt(PosixFileSystem(), job_.run, attempt_ + 1,
-                                  OwnLease(attempt_ + 1, job_.allocation));
-    }
+    if (started_++ > 0 && !ClaimNext()) return {.kind = Kind::kStopped};
     lease_.Set(attempt_, "running");
     if (lease_.lost()) throw RunLost(job_.run);
     RemoveSharedMemory(job_.run.root);
@@ -141,6 +141,19 @@ class Supervisor {
     }
     RemoveSharedMemory(job_.run.root);
     return end;
+  }
+
+  // False where a stop is asked for while the file system does not answer.
+  bool ClaimNext() {
+    std::future<int> number = record_.Claim(attempt_ + 1, OwnLease(attempt_ + 1, job_.allocation));
+    if (!number.valid())
+      throw EnvironmentError("E-IO", job_.run.root, "the file system stands still");
+    while (number.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+      signals_.Wait(kClaimLook);
+      if (signals_.stop()) return false;
+    }
+    attempt_ = number.get();
+    return true;
   }
 
   AttemptPlan Plan() const {
@@ -178,13 +191,13 @@ class Supervisor {
       reporter_.Recovered(*incident);
     }
     // What ends no attempt becomes an incident of its own as it happens.
-    for (const auto& news : record_.News(attempt_, Ranks(), view.now)) record_.Append(news);
+    for (const auto& note : record_.NewNotes(attempt_, Ranks(), view.now)) record_.Append(note);
   }
 
   // What the attempt leaves: skipped steps, checkpoints.
   void Learn(const AttemptEnd& end) {
-    for (const auto& news : record_.News(attempt_, Ranks(), Now(), /*all=*/true)) {
-      record_.Append(news);
+    for (const auto& note : record_.NewNotes(attempt_, Ranks(), Now(), /*all=*/true)) {
+      record_.Append(note);
     }
     const uint64_t said = std::max(committed_, end.last.committed_step);
     const uint64_t newest = record_.NewestCommitted().value_or(said);

@@ -77,7 +77,8 @@ class LauncherFaults(TinyRunTest):
         os.mkdir(disk)
         script = f"""
 mount -t tmpfs -o size={size} none {disk} || exit 99
-{CONTRAIL} train {self.config} --run {disk}/run --set checkpoint.keep_last=2 2>{self.dir}/full.log
+{CONTRAIL} train {self.config} --run {disk}/run --set checkpoint.keep_last=2 \
+    --set launcher.outage_minutes=0.01 2>{self.dir}/full.log
 echo "first $?"
 {CONTRAIL} checkpoint list {disk}/run --json
 {CONTRAIL} checkpoint verify {disk}/run >/dev/null && echo verified

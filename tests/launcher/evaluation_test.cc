@@ -28,8 +28,8 @@ TEST(RunWatched, GivesWhatWasSaidAndHowItEnded) {
 TEST(RunWatched, ProgressKeepsItAliveBeyondTheLimit) {
   StopSignals signals;
   const std::string ten =
-      "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; printf . >&3; done; echo ok";
-  const WatchedRun run = Shell(ten, 0.7, signals);
+      "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.3; printf . >&3; done; echo ok";
+  const WatchedRun run = Shell(ten, 2, signals);
   EXPECT_EQ(run.end, End::kExited);
   EXPECT_EQ(run.said, "ok\n");
 }
@@ -57,7 +57,7 @@ TEST(RunWatched, AResultThatCameIsNotThrownAway) {
   StopSignals signals;
   // It has closed its stdout, asks for the stop itself, and then does not come to an end.
   const WatchedRun run =
-      Shell("echo result; exec >&-; kill -USR1 $PPID; kill -STOP $$", 0.5, signals);
+      Shell("echo result; exec >&-; kill -USR1 $PPID; kill -STOP $$", 2, signals);
   EXPECT_EQ(run.end, End::kExited);
   EXPECT_EQ(run.said, "result\n");
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "common/clock.h"
+#include "monitoring/bad_step.h"
 #include "tests/launcher/standing_still.h"
 
 namespace contrail::launcher {
@@ -21,7 +22,7 @@ TEST(RunRecord, AFileSystemThatStandsStillIsNotWaitedFor) {
   {
     RunRecord record(fs, {"/run"});
     record.Append(monitor::Incident{.attempt = 1, .cause = "rank_hung"});
-    EXPECT_TRUE(record.News(1, 4, 1).empty());
+    EXPECT_TRUE(record.NewNotes(1, 4, 1).empty());
     EXPECT_EQ(record.NewestCommitted(), std::nullopt);
   }
   EXPECT_LT(Now() - begin, kLong);
@@ -34,14 +35,14 @@ TEST(RunRecord, BadStepsBecomeIncidentsOnce) {
   disk.MakeDirs(run.Attempt(2));
   RunRecord record(disk, run);
   monitor::AppendBadStep(run, 2, {.step = 7, .what = "loss", .rank = 3, .detail = "NaN"}, disk);
-  const auto found = record.News(2, 4, 1, /*all=*/true);
+  const auto found = record.NewNotes(2, 4, 1, /*all=*/true);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].cause, "bad_step");
   EXPECT_EQ(found[0].step, 7u);
   EXPECT_EQ(found[0].rank, 3);
   EXPECT_EQ(found[0].action, "skip");
-  EXPECT_TRUE(record.News(2, 4, 2, /*all=*/true).empty());
-  EXPECT_TRUE(record.News(3, 4, 3, /*all=*/true).empty());
+  EXPECT_TRUE(record.NewNotes(2, 4, 2, /*all=*/true).empty());
+  EXPECT_TRUE(record.NewNotes(3, 4, 3, /*all=*/true).empty());
 }
 
 TEST(RunRecord, ProbesThatWereLeftBehindAreRemoved) {
