@@ -44,8 +44,8 @@ class Policy(FaultTest):
         self.killed_during(fault, "restarting attempt=4")
 
     def test_a_directory_one_may_not_write_to_for_a_while(self):
-        fault = self.fault("denied", who="worker", call="open", path="*/step_*.tmp*", error="EACCES",
-                           switched=True)
+        fault = self.fault("denied", who="worker", call="open", path="*/step_*.tmp*",
+                           error="EACCES", switched=True)
         self.killed_during(fault, "restarting attempt=4")
 
     def test_a_thread_that_cannot_be_had(self):
@@ -135,8 +135,8 @@ class Policy(FaultTest):
         self.check_blames(run, sample)
 
     def test_a_death_is_seen_while_the_file_system_of_the_run_hangs(self):
-        stuck = self.fault("stuck", who="launcher", call="open,stat,read", hang="yes", switched=True,
-                           path="*/run/attempts/*")
+        stuck = self.fault("stuck", who="launcher", call="open,stat,read", hang="yes",
+                           switched=True, path="*/run/attempts/*")
         run = self.train("--set", "train.steps=4000")
         run.wait_step(12, self.ranks)
         stuck.on()
