@@ -150,6 +150,17 @@ class Policy(FaultTest):
         run.process.terminate()
         self.assertIn(run.wait(), (3, 4), run.text())
 
+    def test_a_log_that_cannot_be_written_holds_up_nothing(self):
+        stuck = self.fault("stuck", who="launcher", call="write,pwrite", path="*/logs/attempt_1/*",
+                           hang="yes", switched=True).on()
+        run = self.train()
+        self.addCleanup(lambda: os.path.exists(stuck.switch) and stuck.off())
+        stuck.wait_hit(run=run)
+        run.wait_step(12, self.ranks)
+        self.kill_rank(run, 1)
+        self.assertEqual(run.wait(60), 0, run.text())
+        self.check_losses()
+
     def test_without_pidfds_no_rank_is_taken_for_dead(self):
         self.fault("old", who="launcher", call="pidfd_open", error="ENOSYS")
         run = self.train()
