@@ -152,7 +152,8 @@ class Campaign:
                 test.check_nothing_left()
             else:
                 kept = f"{test.dir}-lost"
-                shutil.copytree(test.dir, kept, ignore=shutil.ignore_patterns("*.h5"), symlinks=True)
+                shutil.copytree(test.dir, kept, symlinks=True,
+                                ignore=shutil.ignore_patterns("*.h5"))
                 print(f"{lost}kept: {kept}", flush=True)
             self.outcomes["lost" if lost else "same losses"] += 1
         finally:

@@ -1,6 +1,7 @@
-"""Faults on demand in a run: rules for the preloaded library of inject/ (rules.h says what they mean).
+"""Faults on demand in a run: rules for the preloaded library; inject/rules.h says what they mean.
 
-    disk = self.fault("disk", who="rank:1", call="pread", path="*/step_*", error="EIO", switched=True)
+    disk = self.fault("disk", who="rank:1", call="pread", path="*/step_*", error="EIO",
+                      switched=True)
     run = self.train()
     disk.on()
     disk.wait_hit()
@@ -113,7 +114,7 @@ class FaultTest(TinyRunTest):
         return super().start(*args, run=run, **popen)
 
     def undisturbed(self):
-        """Losses and bytes of a checkpoint of this test's run without faults; trained once a build."""
+        """Losses and a checkpoint's bytes of this test's run without faults; trained once a build."""
         stamp = os.stat(f"{BIN}/contrail-worker").st_mtime_ns
         cache = f"{BIN}/../tests/undisturbed-{self.ranks}-{self.steps}-{stamp}.json"
         with open(f"{cache}.lock", "w") as lock:
@@ -155,7 +156,7 @@ class FaultTest(TinyRunTest):
         return self.summary(run)["steps"]
 
     def spoiled_data(self, step, rank):
-        """A copy of the data in which the first picture of the rank in that step cannot be decoded."""
+        """A copy of the data where the rank's first picture of that step cannot be decoded."""
         data = f"{self.dir}/data"
         shutil.copytree(packed_data(), data)
         config = self.write_config("spoiled.toml", data=data)
@@ -186,8 +187,9 @@ class FaultTest(TinyRunTest):
 
     @staticmethod
     def resumed(run):
-        """The first step that was seen of every attempt that went on; some may have passed unseen."""
-        return [int(step) for step in re.findall(r"^contrail: resumed step=(\d+)", run.text(), re.M)]
+        """The first step seen of every attempt that went on; some may have passed unseen."""
+        found = re.findall(r"^contrail: resumed step=(\d+)", run.text(), re.M)
+        return [int(step) for step in found]
 
     def check_resumed_after(self, step, run):
         """Every later attempt went on from `step` or beyond."""

@@ -86,7 +86,8 @@ class Inject(unittest.TestCase):
         self.assertEqual(self.rules.hits(), [])
 
     def test_the_nth_call_and_as_many_as_asked_for(self):
-        fault = self.rules.add("third", call="pread", path="folder/file", nth=3, count=2, error="EIO")
+        fault = self.rules.add("third", call="pread", path="folder/file", nth=3, count=2,
+                               error="EIO")
         failed, done = f"failed {errno.EIO}", "done b'0123456789'"
         self.assertEqual(self.lines("pread", 6), [done, done, failed, failed, done, done])
         self.assertEqual([hit["number"] for hit in fault.hits()], ["3", "4"])
@@ -100,7 +101,8 @@ class Inject(unittest.TestCase):
         self.assertEqual(len(fault.hits()), 1)
 
     def test_a_switch_turns_it_on_and_off(self):
-        fault = self.rules.add("switch", call="fsync", path="folder/file", error="EIO", switched=True)
+        fault = self.rules.add("switch", call="fsync", path="folder/file", error="EIO",
+                               switched=True)
         self.assertEqual(self.lines("fsync"), ["done None"])
         fault.on()
         self.assertEqual(self.lines("fsync"), [f"failed {errno.EIO}"])

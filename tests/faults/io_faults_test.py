@@ -81,7 +81,8 @@ class IoFaults(FaultTest):
         first.wait()
         self.damage(20)
         self.damage(30)
-        again = self.resume("--set", "checkpoint.keep_last=2", "--set", "checkpoint.every_steps=1000")
+        again = self.resume("--set", "checkpoint.keep_last=2", "--set",
+                            "checkpoint.every_steps=1000")
         again.wait_step(12, self.ranks)
         again.process.terminate()
         self.assertEqual(again.wait(), 3, again.text())
@@ -137,8 +138,8 @@ ls {{disk}}/run/checkpoints
         os.mkdir(disk)
         script = f"mount -t tmpfs -o size={size} none {disk} || exit 99\n" + \
             script.format(disk=disk, log=log)
-        done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True,
-                              timeout=180, env=self.rules.environment())
+        done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True,
+                              text=True, timeout=180, env=self.rules.environment())
         if "unshare failed" in done.stderr or done.returncode == 99:
             self.skipTest(f"no mount namespace for this user: {done.stderr}")
         with open(log) as f:
@@ -150,7 +151,8 @@ ls {{disk}}/run/checkpoints
         run = self.train("--set", "checkpoint.keep_last=1")
         self.assertEqual(run.wait(), 0, run.text())
         left = os.listdir(f"{self.dir}/run/checkpoints")
-        self.assertEqual([n for n in left if n.startswith((step_name(20), step_name(30)))], [], left)
+        stuck = [n for n in left if n.startswith((step_name(20), step_name(30)))]
+        self.assertEqual(stuck, [], left)
         self.assertIn(step_name(40), left)
 
     def test_a_link_in_the_place_of_a_step_is_never_followed(self):

@@ -1,4 +1,4 @@
-"""One owner: of several launchers one trains, whatever their clocks say, on the data it began with."""
+"""One owner: of several launchers one trains, whatever the clocks say, on the data it began with."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from faults import CONTRAIL, FaultTest, Rules, step_name
 from other_host import OtherHost
 from tiny_run import packed_data
 
-# A host of its own as far as one can tell: name, /dev/shm, and (by a rule) locks that nobody shares.
+# A host of its own as far as one can tell: name, /dev/shm and (by a rule) locks nobody shares.
 HOST = ("unshare", "-rmu", "sh", "-c",
         "hostname $0 && mount -t tmpfs none /dev/shm && exec \"$@\"")
 

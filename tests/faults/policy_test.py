@@ -44,8 +44,8 @@ class Policy(FaultTest):
         self.killed_during(fault, "restarting attempt=4")
 
     def test_a_directory_one_may_not_write_to_for_a_while(self):
-        fault = self.fault("denied", who="worker", call="open", path="*/step_*.tmp*", error="EACCES",
-                           switched=True)
+        fault = self.fault("denied", who="worker", call="open", path="*/step_*.tmp*",
+                           error="EACCES", switched=True)
         self.killed_during(fault, "restarting attempt=4")
 
     def test_a_thread_that_cannot_be_had(self):
@@ -135,8 +135,8 @@ class Policy(FaultTest):
         self.check_blames(run, sample)
 
     def test_a_death_is_seen_while_the_file_system_of_the_run_hangs(self):
-        stuck = self.fault("stuck", who="launcher", call="open,stat,read", hang="yes", switched=True,
-                           path="*/run/attempts/*")
+        stuck = self.fault("stuck", who="launcher", call="open,stat,read", hang="yes",
+                           switched=True, path="*/run/attempts/*")
         run = self.train("--set", "train.steps=4000")
         run.wait_step(12, self.ranks)
         stuck.on()
@@ -149,6 +149,17 @@ class Policy(FaultTest):
         stuck.off()
         run.process.terminate()
         self.assertIn(run.wait(), (3, 4), run.text())
+
+    def test_a_log_that_cannot_be_written_holds_up_nothing(self):
+        stuck = self.fault("stuck", who="launcher", call="write,pwrite", path="*/logs/attempt_1/*",
+                           hang="yes", switched=True).on()
+        run = self.train()
+        self.addCleanup(lambda: os.path.exists(stuck.switch) and stuck.off())
+        stuck.wait_hit(run=run)
+        run.wait_step(12, self.ranks)
+        self.kill_rank(run, 1)
+        self.assertEqual(run.wait(60), 0, run.text())
+        self.check_losses()
 
     def test_without_pidfds_no_rank_is_taken_for_dead(self):
         self.fault("old", who="launcher", call="pidfd_open", error="ENOSYS")

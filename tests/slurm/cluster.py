@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 import time
 
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "srun", "scancel", "ip",
-            "unshare", "nsenter")
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "srun", "scancel",
+            "ip", "unshare", "nsenter")
 NODES = ("nodeA", "nodeB")
 ADDRESSES = {"control": "10.77.21.1", "nodeA": "10.77.21.11", "nodeB": "10.77.21.12"}
 UNSHARE = ("unshare", "--mount", "--uts", "--net", "--ipc", "--pid", "--fork", "--kill-child",
@@ -178,8 +178,8 @@ KillWait=10
 
     def shared_memory(self, node):
         """Names in the node's own /dev/shm."""
-        done = subprocess.run([*self.inside(node), "ls", "/dev/shm"], capture_output=True, text=True,
-                              check=True, timeout=10)
+        done = subprocess.run([*self.inside(node), "ls", "/dev/shm"], capture_output=True,
+                              text=True, check=True, timeout=10)
         return sorted(done.stdout.split())
 
     def _wait(self, ready, seconds, what):
@@ -211,9 +211,9 @@ KillWait=10
 
     def sbatch(self, *args, cwd, env=None):
         """Submits and returns the job id."""
-        done = subprocess.run([*self.inside("control"), "sbatch", "--parsable", f"--chdir={cwd}", *args],
-                              env={**self.env, **(env or {})}, capture_output=True, text=True,
-                              timeout=30)
+        done = subprocess.run(
+            [*self.inside("control"), "sbatch", "--parsable", f"--chdir={cwd}", *args],
+            env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=30)
         if done.returncode != 0:
             raise RuntimeError(f"sbatch: {done.stderr}\n{self.logs()}")
         return done.stdout.strip()
