@@ -22,8 +22,9 @@ class RunRecord {
   // In the order of the calls. One that cannot be written is lost with a warning.
   void Append(const std::optional<monitor::Incident>& incident);
 
-  // What ranks noted and ended no attempt (skipped steps, damaged checkpoints), as far as it has been read and was not
-  // returned yet. Read anew at most once a second; `all` waits a little for what is there by now.
+  // What ranks noted and ended no attempt (skipped steps, damaged checkpoints), as far as it has
+  // been read and was not returned yet. Read anew at most once a second; `all` waits a little for
+  // what is there by now.
   std::vector<monitor::Incident> NewNotes(int attempt, int ranks, double now, bool all = false);
 
   // Claims the first free attempt number from `attempt` on.
