@@ -137,7 +137,7 @@ std::vector<monitor::Incident> RunRecord::NewNotes(int attempt, int ranks, doubl
       incident.action = "skip";
     }
   }
-  return news;
+  return incidents;
 }
 
 std::future<int> RunRecord::Claim(int attempt, const monitor::Lease& self) {
