@@ -44,6 +44,7 @@ RankReport WriteRank(FileSystem& fs, const SavePlan& plan, const Snapshot& snaps
   LeaveIfAbandoned(progress, path);
   fs.MakeDirs(dir);
   const auto file = fs.Open(path, FileSystem::Mode::kShared);
+  file->Reserve(skeleton.file_bytes);
   if (me == ranks.begin())
     for (const SkeletonPiece& piece : skeleton.pieces)
       file->PWrite(piece.bytes.data(), piece.bytes.size(), piece.offset);

@@ -58,6 +58,17 @@ class PosixFile : public WritableFile {
     }
   }
 
+  void Reserve(uint64_t size) override {
+    int result = 0;
+    do {
+      result = ::fallocate(fd_, 0, 0, static_cast<off_t>(size));
+    } while (result != 0 && errno == EINTR);
+    // A file system without the call makes room as it goes.
+    if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) {
+      Fail(path_, "make room for " + std::to_string(size) + " bytes");
+    }
+  }
+
   void PWriteThrough(const void* data, size_t size, uint64_t offset) override {
     const char* p = static_cast<const char*>(data);
     const size_t done = WriteDirect(p, size, offset);

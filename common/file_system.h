@@ -24,6 +24,10 @@ namespace contrail {
 class WritableFile {
  public:
   virtual ~WritableFile() = default;  // closes without a report; call Close() to learn of failure
+  // Gives the file at least this size, and room on the disk where the file system can: a disk that
+  // is too full says so before the first byte, and writes from several threads need not wait for
+  // each other. What is not written yet reads as zeros, or is not there at all.
+  virtual void Reserve(uint64_t /*size*/) {}
   // Both kinds of write: any number of threads, each on ranges of its own.
   virtual void PWrite(const void* data, size_t size, uint64_t offset) = 0;
   // As PWrite, for bytes that nobody here reads soon: returns when they have left for the disk, so

@@ -6,6 +6,9 @@
 
 #include <csignal>
 #include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "common/error.h"
 
@@ -55,6 +58,36 @@ TEST_F(PosixTest, WritesAtOffsetsAndReadsBack) {
   char middle[3];
   files_.PRead(Path("a"), middle, 3, 4);
   EXPECT_EQ(std::string(middle, 3), "o w");
+}
+
+// Past the page cache where the file system lets us and the bytes are aligned, through it
+// elsewhere: the same bytes come out, and several threads may write.
+TEST_F(PosixTest, WritesThroughToTheDisk) {
+  constexpr size_t kPage = 4096;
+  alignas(kPage) static char bytes[5 * kPage + 100];
+  for (size_t i = 0; i < sizeof bytes; ++i) bytes[i] = static_cast<char>(i * 7 + i / kPage);
+  std::vector<std::string> folders = {Path("")};
+  if (files_.Exists("/dev/shm")) folders.push_back("/dev/shm/contrail_fs_through_");
+  for (const std::string& folder : folders) {
+    for (const size_t shift : {size_t{0}, size_t{1}, kPage}) {   // of the place in the file
+      for (const size_t skip : {size_t{0}, size_t{8}, kPage}) {  // of the place in memory
+        const std::string path = folder + std::to_string(shift) + "." + std::to_string(skip);
+        const auto file = files_.Open(path, FileSystem::Mode::kExclusive);
+        const size_t size = sizeof bytes - skip;
+        file->Reserve(shift + size);
+        std::thread other([&] {
+          file->PWriteThrough(bytes + skip + 2 * kPage, size - 2 * kPage, shift + 2 * kPage);
+        });
+        file->PWriteThrough(bytes + skip, 2 * kPage, shift);
+        other.join();
+        file->Sync();
+        file->Close();
+        const std::string expected = std::string(shift, '\0') + std::string(bytes + skip, size);
+        EXPECT_TRUE(files_.ReadAll(path) == expected) << path;
+        files_.RemoveFile(path);
+      }
+    }
+  }
 }
 
 TEST_F(PosixTest, Modes) {
