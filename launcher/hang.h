@@ -104,7 +104,8 @@ class HangDetector {
   //   stopped (state T)    hang_seconds, wherever it stands: it does not wake up by itself
   //
   // A limit grows to twice the longest silence that ended well (up to collective_seconds). A rank
-  // outside of a collective whose main thread uses the processor is slow, not hung.
+  // outside of a collective whose main thread uses the processor, or that a debugger holds, is slow
+  // and not hung.
   std::optional<Hang> Look(const std::vector<RankView>& ranks, double now, const Ask& ask);
 
   double awake() const { return awake_; }  // seconds that we looked, since the start

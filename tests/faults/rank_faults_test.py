@@ -177,6 +177,7 @@ class RankFaults(TinyRunTest):
         last = run.text().splitlines()[-1]
         self.assertIn("E-DATA-IMAGE", last)
         self.assertIn(key, last)
+        self.assertEqual(run.attempt(), 1, run.text())  # not only when it said it again
 
     def test_a_rank_that_somebody_else_asks_to_stop_is_replaced(self):
         whole = self.train(run="whole")

@@ -76,9 +76,6 @@ def fnv1a(text):
 HEADER, WORD = 4096, 128  # bytes of monitoring/progress_word.h
 
 
-HEADER, WORD = 4096, 128  # bytes of monitoring/progress_word.h
-
-
 def board_paths(run, attempt):
     """The attempt's boards in shared memory (one, or none); their names end in the owner's token."""
     return glob.glob(f"/dev/shm/contrail.{fnv1a(os.path.abspath(run)):016x}.{attempt}."

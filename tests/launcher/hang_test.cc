@@ -222,6 +222,21 @@ TEST(HangDetector, ARankThatBurnsIsSlowUntilTheOthersGiveUp) {
   EXPECT_LE(hang->silent, 35);
 }
 
+TEST(HangDetector, ARankUnderADebuggerIsNotHung) {
+  Job job(kSmall);
+  job.Train();
+  job.Step(0.4);
+  for (RankView& rank : job.ranks) {
+    if (rank.rank != 0) job.Enter(rank);
+  }
+  job.states[0] = 't';
+  EXPECT_FALSE(job.Pass(195));
+  job.states[0] = 'S';  // let go, and it does not go on
+  const auto hang = job.Pass(10);
+  ASSERT_TRUE(hang);
+  EXPECT_EQ(hang->rank, 0);
+}
+
 TEST(HangDetector, BurningInsideACollectiveIsWaiting) {
   Job job(kSmall);
   job.Train();
