@@ -121,7 +121,7 @@ class FaultTest(TinyRunTest):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not os.path.exists(cache):
                 run = super().start("train", self.config, "--run", f"{self.dir}/whole", run="whole")
-                self.assertEqual(run.wait(), 0, run.text())
+                self.assertEqual(run.wait(600), 0, run.text())
                 size = self.size_of(self.step_dir(self.steps, "whole"))
                 with open(f"{cache}.new", "w") as f:
                     json.dump({"losses": self.losses("whole"), "bytes": size}, f)
