@@ -56,7 +56,7 @@ TEST(CommitScale, AThousandRanksInTwoSeconds) {
   }
   EXPECT_GT(PiecesOfIndex(manifest), kMostPiecesInCommit);
   Shards fs(manifest);
-  fs.MakeDirs("/run/checkpoints/" + TemporaryName(7, 0, 0));
+  fs.MakeDirs(TemporaryDir(plan));
   const double start = ProcessorSeconds();
   const std::string dir = CommitStep(fs, plan, reports);
   const double seconds = ProcessorSeconds() - start;
