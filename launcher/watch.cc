@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <fstream>
 #include <utility>
@@ -28,12 +27,15 @@ std::unique_ptr<ProgressBoard> MakeBoard(const std::string& path, int ranks) {
   return board;
 }
 
-// Of this user, and started with the board's unguessable name among its arguments.
-bool WasGiven(int pid, const std::string& board) {
+// Of this user, and started with the board's unguessable name among its arguments. nullopt where
+// the kernel does not say.
+std::optional<bool> WasGiven(int pid, const std::string& board) {
   const std::string folder = "/proc/" + std::to_string(pid);
   struct stat info {};
-  if (stat(folder.c_str(), &info) != 0 || info.st_uid != geteuid()) return false;
+  if (stat(folder.c_str(), &info) != 0) return std::nullopt;
+  if (info.st_uid != geteuid()) return false;
   std::ifstream words(folder + "/cmdline", std::ios::binary);
+  if (!words) return std::nullopt;
   for (std::string word; std::getline(words, word, '\0');) {
     if (word == board) return true;
   }
@@ -77,11 +79,13 @@ void Watch::Meet(Known& known, int pid, uint64_t pid_namespace) const {
   PidFd process;
   if (pid_namespace == pid_namespace_) {
     process = PidFd(pid);
-    if (!process.valid() && errno == EMFILE) return;  // the next look may
-    // The descriptor first: from now on the number is this process's, or the process is gone.
-    const bool gone = process.valid() ? !WasGiven(pid, path_) : errno == ESRCH;
-    known.exited = gone;
-    known.trusted = process.valid() && (!gone || process.Exited());
+    // Asked after the process was taken hold of: it is the rank's, or the rank is gone, and another
+    // may have its number.
+    const std::optional<bool> ours = WasGiven(pid, path_);
+    const bool gone = process.Exited();
+    if (!ours && !gone) return;  // the next look asks again
+    known.exited = gone || !*ours;
+    known.trusted = gone || *ours;
   }
   known.pid = pid;
   known.process = std::move(process);
@@ -144,7 +148,9 @@ void Watch::Show(const Known& known, bool* training) {
 std::vector<int> Watch::Descriptors() const {
   std::vector<int> out;
   for (const Known& known : known_) {
-    if (known.trusted && !known.exited) out.push_back(known.process.fd());
+    if (known.trusted && !known.exited && known.process.valid()) {
+      out.push_back(known.process.fd());
+    }
   }
   return out;
 }
