@@ -1,7 +1,10 @@
 #include "worker/flat.h"
 
+#include <ATen/Parallel.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "common/error.h"
@@ -24,6 +27,19 @@ at::Tensor Zeros(int64_t elements, at::ScalarType type) {
   // Advice only: refused, it changes nothing.
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
   return tensor.zero_();
+}
+
+constexpr int64_t kExportPiece = int64_t{1} << 20;  // elements
+
+// Copies a contiguous tensor out as fp32.
+void Widen(const at::Tensor& from, float* to) {
+  if (from.scalar_type() == at::kFloat) {
+    std::memcpy(to, from.const_data_ptr<float>(), from.nbytes());
+    return;
+  }
+  CONTRAIL_ASSERT(from.scalar_type() == at::kBFloat16);
+  const auto* narrow = from.const_data_ptr<at::BFloat16>();
+  for (int64_t i = 0; i < from.numel(); ++i) to[i] = static_cast<float>(narrow[i]);
 }
 
 bool IsText(const model::ParamSpec& spec) { return !spec.name.starts_with("visual."); }
@@ -296,10 +312,23 @@ at::Tensor FlatParams::OwnOf(int kind, const Segment& segment) const {
 
 void FlatParams::ExportOwn(int kind, float* out) const {
   CONTRAIL_ASSERT(kind >= 0 && kind < ckpt::kNumKinds);
+  // Training waits for this: all threads share one list of pieces, so that they meet once and not
+  // at the end of every tensor.
+  struct Piece {
+    at::Tensor from;
+    float* to;
+  };
+  std::vector<Piece> pieces;
   for (const Segment& segment : SegmentsOf(rank_)) {
-    at::from_blob(out, {segment.count}, at::kFloat).copy_(OwnOf(kind, segment));
+    const at::Tensor own = OwnOf(kind, segment);
+    for (int64_t at = 0; at < segment.count; at += kExportPiece) {
+      pieces.push_back({own.narrow(0, at, std::min(kExportPiece, segment.count - at)), out + at});
+    }
     out += segment.count;
   }
+  at::parallel_for(0, static_cast<int64_t>(pieces.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) Widen(pieces[i].from, pieces[i].to);
+  });
 }
 
 void FlatParams::ImportOwn(int kind, const float* in) {
