@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/strings.h"
 #include "monitoring/end_record.h"
 #include "monitoring/store/run_store.h"
 #include "tests/multiproc/jobs.h"
@@ -162,22 +163,40 @@ TEST_F(ResumeTest, WhatCannotGoOnIsRefused) {
 TEST_F(ResumeTest, OtherShardsAreRefusedUnlessAskedFor) {
   const std::string run = Copy("straight", "other_data");
   const std::string one = *dir_ / "data/pairs-000000.tar";
-  // As if the config had been edited: the origin is a line of a file, not --set.
-  std::string toml;
+  std::string before;
   {
     std::ifstream in(run + "/config.toml");
-    for (std::string line; std::getline(in, line);) {
-      toml += line.starts_with("train = ") ? "train = [\"" + one + "\"]  # config.toml:5" : line;
+    before.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  // As if the config had been edited, or an earlier command had said --set: neither agrees now.
+  for (const char* origin : {"config.toml:5", "--set"}) {
+    std::string toml;
+    for (const std::string& line : Split(before, '\n')) {
+      toml += line.starts_with("train = ") ? "train = [\"" + one + "\"]  # " + origin : line;
       toml += '\n';
     }
+    std::ofstream(run + "/config.toml") << toml;
+    const Ended refused = RunJob(1, {"train", "--run", run});
+    EXPECT_EQ(refused.code, 2) << refused.output;
+    EXPECT_THAT(refused.output, HasSubstr("E-RESUME-DATA"));
   }
-  std::ofstream(run + "/config.toml") << toml;
-  const Ended refused = RunJob(1, {"train", "--run", run});
-  EXPECT_EQ(refused.code, 2) << refused.output;
-  EXPECT_THAT(refused.output, HasSubstr("E-RESUME-DATA"));
   const Ended asked =
       RunJob(1, {"train", "--run", run, "--set", "data.train=" + one, "--set", "train.steps=25"});
   EXPECT_EQ(asked.code, 0) << asked.output;
+  // A launcher's command agreed: its first attempt uses that up, its restarts are held to it.
+  std::ofstream(run + "/config.toml") << before;
+  const std::vector<std::string> supervised = {"train", "--run",         run, "--consent", "c0ffee",
+                                               "--set", "train.steps=26"};
+  auto with = [&](std::initializer_list<std::string> more) {
+    std::vector<std::string> args = supervised;
+    args.insert(args.end(), more);
+    return RunJob(1, args);
+  };
+  const Ended first = with({"--attempt", "8"});
+  EXPECT_EQ(first.code, 0) << first.output;
+  const Ended restarted = with({"--attempt", "9", "--set", "data.train=" + one});
+  EXPECT_EQ(restarted.code, 2) << restarted.output;
+  EXPECT_THAT(restarted.output, HasSubstr("E-RESUME-DATA"));
 }
 
 TEST_F(ResumeTest, WeightsOfACheckpointStartANewRun) {
