@@ -108,8 +108,12 @@ class Comm {
 };
 
 std::unique_ptr<Comm> MakeSingleComm();
-// Calls MPI_Init_thread(MULTIPLE) on first use. Finalize with ShutdownMpi() when it is gone.
-std::unique_ptr<Comm> MakeMpiComm();
+// Up to so many ranks exchange slices directly, N - 1 messages from each and as many connections;
+// more sum and gather in ceil(log2 N) stages.
+inline constexpr int kDirectRanks = 64;
+// Calls MPI_Init_thread(MULTIPLE) on first use. Finalize with ShutdownMpi() when it is gone. Only
+// tests give another number, to have the stages with few ranks.
+std::unique_ptr<Comm> MakeMpiComm(int direct_ranks = kDirectRanks);
 // True where this process was started by mpirun/srun with an MPI environment.
 bool StartedByMpi();
 void ShutdownMpi();

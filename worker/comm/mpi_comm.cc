@@ -48,7 +48,11 @@ class PendingWork final : public Pending::Work {
 
 class MpiComm final : public Comm {
  public:
-  MpiComm() : backend_(c10::make_intrusive<MpiBackend>(MPI_COMM_WORLD)) { FindNodes(); }
+  explicit MpiComm(int direct_ranks)
+      : backend_(c10::make_intrusive<MpiBackend>(MPI_COMM_WORLD,
+                                                 MpiLimits{.direct_ranks = direct_ranks})) {
+    FindNodes();
+  }
 
   int rank() const override { return backend_->getRank(); }
   int size() const override { return backend_->getSize(); }
@@ -126,9 +130,9 @@ class MpiComm final : public Comm {
 
 }  // namespace
 
-std::unique_ptr<Comm> MakeMpiComm() {
+std::unique_ptr<Comm> MakeMpiComm(int direct_ranks) {
   InitMpi();
-  return std::make_unique<MpiComm>();
+  return std::make_unique<MpiComm>(direct_ranks);
 }
 
 void ShutdownMpi() {

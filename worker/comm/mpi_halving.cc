@@ -21,10 +21,11 @@ T* Room(std::vector<char>& buffer, int64_t elements) {
   return reinterpret_cast<T*>(buffer.data());
 }
 
-template <typename T, typename Sum>
-__attribute__((optimize("O3"))) void AddTo(Sum* sums, const T* more, int64_t count) {
+// sums may be a.
+template <typename A, typename B, typename Sum>
+__attribute__((optimize("O3"))) void Add(const A* a, const B* b, Sum* sums, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    sums[i] = static_cast<Sum>(sums[i] + static_cast<Sum>(more[i]));
+    sums[i] = static_cast<Sum>(static_cast<Sum>(a[i]) + static_cast<Sum>(b[i]));
   }
 }
 
@@ -65,37 +66,40 @@ class Halving::Reduction {
     sums_ = Room<Sum>(halving_.sums_, group_.size * width_);
     const std::vector<HalvingStage>& plan = halving_.plan_;
     for (size_t i = 0; i < plan.size(); ++i) i == 0 ? First(plan[i]) : Later(plan[i]);
-    if (plan.empty()) Load(group_.rank);
-    Convert(sums_ + group_.rank * width_, out_ + done_, Left(group_.rank));
+    if (plan.empty()) Convert(Own(0), SumOf(0), width_);
+    Convert(SumOf(group_.rank), out_ + done_, Left(group_.rank));
   }
 
-  // Own values leave as they are; what stays is widened to sums.
+  // Own values leave as they are; to what stays, what comes is added on the way into the sums.
   void First(const HalvingStage& stage) {
     Row* outgoing = Room<Row>(halving_.outgoing_, std::ssize(stage.give) * width_);
     std::vector<bool> stays(static_cast<size_t>(group_.size), true);
     for (size_t i = 0; i < stage.give.size(); ++i) {
       stays[static_cast<size_t>(stage.give[i])] = false;
-      Values(stage.give[i], outgoing + static_cast<int64_t>(i) * width_);
+      Pack(stage.give[i], outgoing + static_cast<int64_t>(i) * width_);
     }
-    Exchange<Row>(stage, outgoing, [&] {
-      for (int slice = 0; slice < group_.size; ++slice) {
-        if (stays[static_cast<size_t>(slice)]) Load(slice);
-      }
-    });
+    for (const int slice : stage.take) stays[static_cast<size_t>(slice)] = false;
+    for (int slice = 0; slice < group_.size; ++slice) {
+      if (stays[static_cast<size_t>(slice)]) Convert(Own(slice), SumOf(slice), width_);
+    }
+    Exchange<Row>(stage, outgoing,
+                  [&](int slice, const Row* more) { Add(Own(slice), more, SumOf(slice), width_); });
   }
 
   void Later(const HalvingStage& stage) {
     Sum* outgoing = Room<Sum>(halving_.outgoing_, std::ssize(stage.give) * width_);
     for (size_t i = 0; i < stage.give.size(); ++i) {
-      std::memcpy(outgoing + static_cast<int64_t>(i) * width_, sums_ + stage.give[i] * width_,
+      std::memcpy(outgoing + static_cast<int64_t>(i) * width_, SumOf(stage.give[i]),
                   static_cast<size_t>(width_) * sizeof(Sum));
     }
-    Exchange<Sum>(stage, outgoing, [] {});
+    Exchange<Sum>(stage, outgoing, [&](int slice, const Sum* more) {
+      Add(SumOf(slice), more, SumOf(slice), width_);
+    });
   }
 
-  // Sends what is packed, does `meanwhile`, adds what comes.
-  template <typename T, typename Meanwhile>
-  void Exchange(const HalvingStage& stage, const T* outgoing, const Meanwhile& meanwhile) {
+  // Sends what is packed, and takes what comes: take(slice, values).
+  template <typename T, typename Take>
+  void Exchange(const HalvingStage& stage, const T* outgoing, const Take& take) {
     T* incoming = Room<T>(halving_.incoming_, std::ssize(stage.take) * width_);
     const MPI_Datatype type = MpiType(c10::CppTypeToScalarType<T>::value);
     MPI_Request receive = MPI_REQUEST_NULL;
@@ -103,13 +107,14 @@ class Halving::Reduction {
     group_.Check(
         MPI_Irecv(incoming, Count(stage.take), type, stage.from, kTag, group_.comm, &receive));
     group_.Send(outgoing, Count(stage.give), type, stage.to, kTag, &send);
-    meanwhile();
     Await(group_, &receive, Patience::kBrisk);
     for (size_t i = 0; i < stage.take.size(); ++i) {
-      AddTo(sums_ + stage.take[i] * width_, incoming + static_cast<int64_t>(i) * width_, width_);
+      take(stage.take[i], incoming + static_cast<int64_t>(i) * width_);
     }
     Await(group_, &send, Patience::kBrisk);
   }
+
+  Sum* SumOf(int slice) const { return sums_ + slice * width_; }
 
   int Count(const std::vector<int>& slices) const {
     return static_cast<int>(std::ssize(slices) * width_);
@@ -120,23 +125,26 @@ class Halving::Reduction {
     return std::clamp<int64_t>(begin_[slice + 1] - begin_[slice] - done_, 0, width_);
   }
 
+  const char* Lies(int slice) const { return in_ + (begin_[slice] + done_) * in_width_; }
+
   // This rank's values of a slice as they travel, and zeros.
-  void Values(int slice, Row* to) const {
+  void Pack(int slice, Row* to) const {
     const int64_t count = Left(slice);
-    const char* from = in_ + (begin_[slice] + done_) * in_width_;
     if (rounds_values_) {
-      RoundTo(Narrow::kBFloat16, count, reinterpret_cast<const float*>(from),
+      RoundTo(Narrow::kBFloat16, count, reinterpret_cast<const float*>(Lies(slice)),
               reinterpret_cast<uint16_t*>(to));
     } else if (count > 0) {
-      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(Row));
+      std::memcpy(to, Lies(slice), static_cast<size_t>(count) * sizeof(Row));
     }
     std::fill(to + count, to + width_, Row(0));
   }
 
-  void Load(int slice) {
-    Row* values = Room<Row>(loaded_, width_);
-    Values(slice, values);
-    Convert(values, sums_ + slice * width_, width_);
+  // The same, where they lie if they can stay there; good until the next call.
+  const Row* Own(int slice) {
+    if (!rounds_values_ && Left(slice) == width_) return reinterpret_cast<const Row*>(Lies(slice));
+    Row* values = Room<Row>(halving_.own_, width_);
+    Pack(slice, values);
+    return values;
   }
 
   Halving& halving_;
@@ -149,7 +157,6 @@ class Halving::Reduction {
   int64_t done_ = 0;     // elements of every slice in earlier rounds
   int64_t width_ = 0;    // ... and in this one
   Sum* sums_ = nullptr;  // slice q's sum so far at q * width_
-  std::vector<char> loaded_;
 };
 
 void Halving::ReduceSlice(MpiGroup& group, const at::Tensor& in, const std::vector<int64_t>& begin,

@@ -35,8 +35,8 @@ class Halving {
 
   std::vector<HalvingStage> plan_;
   int64_t chunk_elements_;
-  int64_t max_count_;                             // elements in one MPI call
-  std::vector<char> sums_, outgoing_, incoming_;  // grown to the largest need
+  int64_t max_count_;                                   // elements in one MPI call
+  std::vector<char> sums_, outgoing_, incoming_, own_;  // grown to the largest need
 };
 
 }  // namespace contrail::worker

@@ -19,9 +19,7 @@ namespace contrail::worker {
 struct MpiLimits {
   int64_t max_count = int64_t{1} << 30;       // elements in one MPI call
   int64_t chunk_elements = int64_t{1} << 16;  // of a slice, in flight from each peer
-  // Up to so many ranks exchange slices directly, N - 1 messages from each and as many connections;
-  // more sum and gather in ceil(log2 N) stages (mpi_halving.h). Tests and benchmarks lower it.
-  int direct_ranks = 64;
+  int direct_ranks = kDirectRanks;            // more go through mpi_halving.h
 };
 
 // One collective as asked for. Tensors are kept alive by it.

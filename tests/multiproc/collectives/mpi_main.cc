@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string_view>
+
 #include "common/log.h"
 
 namespace contrail::worker {
@@ -34,7 +36,9 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   // An exception in one rank would leave the others waiting: let it end the job instead.
   testing::GTEST_FLAG(catch_exceptions) = false;
-  auto comm = contrail::worker::MakeMpiComm();
+  // "staged" after GoogleTest's own arguments: the exchange of more ranks than a test has.
+  const bool staged = argc > 1 && std::string_view(argv[1]) == "staged";
+  auto comm = contrail::worker::MakeMpiComm(staged ? 0 : contrail::worker::kDirectRanks);
   world = comm.get();
   contrail::SetLogTag("rank " + std::to_string(comm->rank()));
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
