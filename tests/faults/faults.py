@@ -176,11 +176,11 @@ class FaultTest(TinyRunTest):
         return config, sample
 
     def damage(self, step, run="run"):
-        """One byte in the middle of the step's largest file is another one."""
+        """One byte of a weight or moment in the step's largest file is another one."""
         folder = self.step_dir(step, run)
         name = max(os.listdir(folder), key=lambda n: os.path.getsize(f"{folder}/{n}"))
         with open(f"{folder}/{name}", "r+b") as f:
-            f.seek(os.path.getsize(f"{folder}/{name}") // 2)
+            f.seek(os.path.getsize(f"{folder}/{name}") // 3)
             byte = f.read(1)[0]
             f.seek(-1, os.SEEK_CUR)
             f.write(bytes([byte ^ 0x55]))
