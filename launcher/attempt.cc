@@ -25,9 +25,11 @@ double Now() { return SystemClock().Monotonic(); }
 
 HangDetector::Limits LimitsOf(const AttemptPlan& plan) {
   const auto& launcher = plan.config->launcher;
+  // The ranks give up a save that stands still by themselves, and begin another: they come first.
+  const double save_seconds = 3 * plan.config->checkpoint.stall_seconds;
   return {.hang_seconds = launcher.hang_seconds,
           .start_seconds = launcher.start_seconds,
-          .save_seconds = launcher.start_seconds,
+          .save_seconds = std::max(launcher.start_seconds, save_seconds),
           .collective_seconds = launcher.collective_seconds,
           .other_nodes = !plan.Local()};
 }

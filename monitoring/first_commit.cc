@@ -7,6 +7,7 @@
 namespace contrail::monitor {
 
 void WriteFirstCommit(const RunDir& run, int attempt, uint64_t step, FileSystem& fs) {
+  if (fs.Exists(run.FirstCommit(attempt))) return;
   fs.MakeDirs(run.Attempt(attempt));
   fs.WriteAtomically(run.FirstCommit(attempt), "{\"step\":" + std::to_string(step) + "}\n");
 }

@@ -11,7 +11,7 @@
 
 namespace contrail::monitor {
 
-// Makes the attempt's directory where needed.
+// Once an attempt; makes its directory where needed.
 void WriteFirstCommit(const RunDir& run, int attempt, uint64_t step,
                       FileSystem& fs = PosixFileSystem());
 // An attempt that committed something; nullopt where none did. Throws E-IO.

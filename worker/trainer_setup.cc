@@ -273,7 +273,10 @@ void Trainer::MakeSaver() {
                            },
                        .before_commit = [reporter = reporter_] { reporter->WaitUntilDurable(); },
                        .stall_seconds = config_.checkpoint.stall_seconds,
-                       .moved = [this](uint64_t) { progress_.Touch(); }};
+                       .moved =
+                           [this](uint64_t amount) {
+                             progress_.Work(monitor::Activity::kSaving, amount);
+                           }};
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
   }

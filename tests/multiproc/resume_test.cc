@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "common/strings.h"
+#include "monitoring/damaged_step.h"
 #include "monitoring/end_record.h"
 #include "monitoring/store/run_store.h"
 #include "tests/multiproc/jobs.h"
@@ -133,7 +134,28 @@ TEST_F(ResumeTest, ACorruptNewestStepIsReportedAndTheOneBeforeUsed) {
   EXPECT_EQ(resumed.code, 0) << resumed.output;
   EXPECT_THAT(resumed.output, HasSubstr("E-CKPT-CORRUPT"));
   EXPECT_THAT(resumed.output, HasSubstr("steps 17 to 24"));
+  const auto damaged = monitor::ReadDamagedSteps({run}, 2);
+  ASSERT_EQ(damaged.size(), 1u);
+  EXPECT_EQ(damaged[0].step, 24u);
+  EXPECT_THAT(damaged[0].why, HasSubstr("E-CKPT-CORRUPT"));
   ExpectSameRun(run);
+}
+
+// What was committed last is gone: no rank goes on from less, until somebody asks for it.
+TEST_F(ResumeTest, ALostStepFailsTheAttemptOnAllRanks) {
+  const std::string run = Copy("straight", "lost");
+  std::filesystem::remove_all(run + "/checkpoints/step_00000024");
+  const Ended lost = RunJob(2, {"train", "--run", run});
+  EXPECT_NE(lost.code, 0);
+  EXPECT_THAT(lost.output, HasSubstr("E-CKPT-LOST"));
+  EXPECT_EQ(lost.output.find("E-CKPT-LOST"), lost.output.rfind("E-CKPT-LOST")) << lost.output;
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto end = monitor::ReadEndRecord({run}, 2, rank);
+    EXPECT_TRUE(!end || end->outcome == "environment_error");
+  }
+  std::filesystem::remove_all(run + "/checkpoints");
+  EXPECT_THAT(RunJob(2, {"train", "--run", run}).output, HasSubstr("E-CKPT-LOST"));
+  EXPECT_EQ(Losses(run), Losses(*dir_ / "straight"));
 }
 
 TEST_F(ResumeTest, SettingsMayChangeOnRequestAndAreNamed) {

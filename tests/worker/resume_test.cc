@@ -127,7 +127,7 @@ class ResumeTest : public testing::Test {
         [&](uint64_t) {
           return Target{spec_, flat_, statistics_};
         },
-        [&](const ckpt::StepEntry& step) { damaged_.push_back(step); });
+        /*agreed=*/false, [&](const ckpt::StepEntry& step) { damaged_.push_back(step); });
   }
   // The id of the error with which all ranks leave.
   std::string ErrorOf(FileSystem& fs, ErrorKind kind) {
