@@ -79,8 +79,8 @@ struct Config {
     int64_t threads_per_rank = 0;     // 0 = cores / ranks, at least 1
     int64_t max_restarts = 10;        // after deaths in a row without a new checkpoint
     double outage_minutes = 45;       // of failures of the surroundings without a new checkpoint
-    double hang_seconds = 15;         // silence in a step before a rank counts as hung
-    double start_seconds = 120;       // from spawn to the first step
+    double hang_seconds = 15;         // a rank that computes may make no progress for so long
+    double start_seconds = 120;       // ... that starts, reads, saves or waits for data
     double collective_seconds = 600;  // waiting for other ranks before a rank gives up; 0 = never
     std::string mpirun = "mpirun";
     std::vector<std::string> mpirun_args;
