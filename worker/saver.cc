@@ -224,14 +224,21 @@ void Saver::CollectReports() {
   if (!is_root()) return;
   mark_ = 0;
   moved_at_ = Now();
-  commit_ =
-      std::make_unique<Committer>(fs_, Committer::Order{.writer = options_.writer,
-                                                        .keep_last = options_.keep_last,
-                                                        .first_of_attempt = !committed_any_,
-                                                        .plan = std::move(plan),
-                                                        .reports = std::move(reports),
-                                                        .record = record,
-                                                        .before_step = options_.before_commit});
+  try {
+    commit_ =
+        std::make_unique<Committer>(fs_, Committer::Order{.writer = options_.writer,
+                                                          .keep_last = options_.keep_last,
+                                                          .first_of_attempt = !committed_any_,
+                                                          .plan = std::move(plan),
+                                                          .reports = std::move(reports),
+                                                          .record = record,
+                                                          .before_step = options_.before_commit});
+  } catch (const std::system_error& error) {  // no thread
+    ckpt::AbandonStep(fs_, place_);
+    Failed(EnvironmentError("E-IO", ckpt::TemporaryDir(place_),
+                            std::string("could not start a thread: ") + error.what())
+               .what());
+  }
 }
 
 // Root: the commit's outcome, where it is known. Should removing old steps hang, the commit is no

@@ -191,7 +191,7 @@ Writer Trainer::AsWriter() const {
 // Before the first byte is written: a disk that a dead save has filled has no room for the next
 // one. Only what holds the run may clean up.
 void Trainer::RemoveLeftovers() {
-  Together(comm_, [&] {
+  ReadTogether(comm_, [&] {
     if (comm_.rank() != 0) return;
     FileSystem& fs = PosixFileSystem();
     CheckFence(AsWriter(), fs);
