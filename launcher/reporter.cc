@@ -27,6 +27,10 @@ std::string Seconds(double value) {
   return text;
 }
 
+std::string StepText(std::optional<uint64_t> step) {
+  return step ? std::to_string(*step) : "unknown";
+}
+
 std::string Quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -61,7 +65,7 @@ void Reporter::Event(const std::string& text) {
   LogInfo("contrail: " + text);
 }
 
-void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_step) {
+void Reporter::Started(int attempt, int ranks, int64_t threads, std::optional<uint64_t> from_step) {
   if (first_attempt_ == 0) first_attempt_ = attempt;
   from_step_ = from_step;
   training_said_ = false;
@@ -69,12 +73,12 @@ void Reporter::Started(int attempt, int ranks, int64_t threads, uint64_t from_st
   progress_.state = "starting";
   progress_.attempt = attempt;
   progress_.restarts = attempt - first_attempt_;
-  progress_.committed_step = from_step;
+  progress_.committed_step = from_step.value_or(0);
   progress_.eta_seconds = std::nan("");
   progress_.ranks.clear();
   Event("started run=" + run_ + " attempt=" + std::to_string(attempt) +
         " ranks=" + std::to_string(ranks) + " threads=" + std::to_string(threads) +
-        " from_step=" + std::to_string(from_step));
+        " from_step=" + StepText(from_step));
 }
 
 void Reporter::UpdateProgress(const JobView& view) {
@@ -106,6 +110,11 @@ void Reporter::UpdateProgress(const JobView& view) {
 
 void Reporter::See(const JobView& view) {
   UpdateProgress(view);
+  // What the launcher could not tell the ranks know: the first step in their words is where they
+  // went on.
+  if (!from_step_ && view.committed_step > 0) {
+    from_step_ = progress_.committed_step = view.committed_step;
+  }
   if (view.committed_step > progress_.committed_step) {
     progress_.committed_step = view.committed_step;
     Event("checkpoint step=" + std::to_string(view.committed_step));
@@ -115,7 +124,7 @@ void Reporter::See(const JobView& view) {
     last_status_ = 0;
     // Steps may be shorter than the time between two looks. A worker that fell back to an older
     // checkpoint is seen below the step it was sent to.
-    const uint64_t resumed = std::min(view.step, from_step_ + 1);
+    const uint64_t resumed = std::min(view.step, from_step_.value_or(0) + 1);
     if (view.base_step > 0) Event("resumed step=" + std::to_string(resumed));
   }
   if (panel_.live()) {
@@ -138,10 +147,10 @@ void Reporter::Failed(const Failure& failure, const AttemptEnd& end) {
   }
 }
 
-void Reporter::Restarting(int attempt, uint64_t from_step, double backoff) {
+void Reporter::Restarting(int attempt, std::optional<uint64_t> from_step, double backoff) {
   progress_.state = "restarting";
-  Event("restarting attempt=" + std::to_string(attempt) +
-        " from_step=" + std::to_string(from_step) + " backoff_seconds=" + Short(backoff));
+  Event("restarting attempt=" + std::to_string(attempt) + " from_step=" + StepText(from_step) +
+        " backoff_seconds=" + Short(backoff));
 }
 
 void Reporter::Recovered(const monitor::Incident& incident) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,12 @@ class Reporter {
   // `status_seconds` between progress lines.
   Reporter(std::string run, double status_seconds);
 
-  void Started(int attempt, int ranks, int64_t threads, uint64_t from_step);
+  // `from_step`: the checkpoint it is sent to, 0 for none yet; nothing where that cannot be told.
+  void Started(int attempt, int ranks, int64_t threads, std::optional<uint64_t> from_step);
   // Progress, checkpoints as they are committed, and the first step of a resumed attempt.
   void See(const JobView& view);
   void Failed(const Failure& failure, const AttemptEnd& end);
-  void Restarting(int attempt, uint64_t from_step, double backoff);
+  void Restarting(int attempt, std::optional<uint64_t> from_step, double backoff);
   void Recovered(const monitor::Incident& incident);
   void Stopping(const std::string& signal);
   void Evaluating(const std::string& dataset);
@@ -40,8 +42,8 @@ class Reporter {
   Panel panel_;
   monitor::RunProgress progress_;
   int first_attempt_ = 0;
-  uint64_t from_step_ = 0;      // the checkpoint the attempt was sent to
-  bool training_said_ = false;  // the attempt's first step was reported
+  std::optional<uint64_t> from_step_;  // the checkpoint the attempt was sent to, as far as known
+  bool training_said_ = false;         // the attempt's first step was reported
   double last_status_ = 0;
   std::map<int, double> changed_;  // rank -> CLOCK_MONOTONIC of its word's last change
 };

@@ -51,8 +51,8 @@ Supervisor::Supervisor(const Job& job, LeaseKeeper& lease, int first_attempt, St
 Outcome Supervisor::Run() {
   try {
     record_.TidyUp();
-    committed_ = record_.NewestCommitted().value_or(job_.from.value_or(0));
-    trained_ = committed_ > 0;
+    committed_ = record_.NewestCommitted();
+    trained_ = committed_ != 0;  // what cannot be told is not "never"
     return Attempts();
   } catch (...) {
     record_.Append(ledger_.Close());
@@ -74,7 +74,7 @@ Outcome Supervisor::Attempts() {
     if (signals_.stop()) return FailedWhileStopping(end);
     const Decision decision = policy_.Decide(end.failure, progress, Now());
     const bool restart = decision.action == Decision::Action::kRestart;
-    ledger_.Decide(restart ? "restart" : "give_up", committed_, Ranks());
+    ledger_.Decide(restart ? "restart" : "give_up", Committed(), Ranks());
     if (!restart) return GiveUp(end, decision);
     lease_.Set(attempt_, "restarting");
     reporter_.Restarting(attempt_ + 1, committed_, decision.backoff);
@@ -111,7 +111,7 @@ AttemptEnd Supervisor::StartAndWatch() {
   if (lease_.lost()) throw RunLost(job_.run);
   RemoveSharedMemory(job_.run.root);
   const AttemptPlan plan = Plan();
-  reporter_.Started(attempt_, plan.ranks, threads_, plan.from.value_or(committed_));
+  reporter_.Started(attempt_, plan.ranks, threads_, plan.from ? plan.from : committed_);
   AttemptEnd end;
   {
     Attempt attempt(plan, signals_, learned_, [this](const JobView& view) { See(view); });
@@ -151,7 +151,7 @@ AttemptPlan Supervisor::Plan() const {
   plan.board = names.board;
   plan.scratch = names.scratch;
   // --from stands until something was committed on top of it.
-  if (job_.from && committed_ <= *job_.from) plan.from = job_.from;
+  if (job_.from && Committed() <= *job_.from) plan.from = job_.from;
   return plan;
 }
 
@@ -177,13 +177,16 @@ void Supervisor::Learn(const AttemptEnd& end) {
   for (const auto& note : record_.NewNotes(attempt_, Ranks(), Now(), /*all=*/true)) {
     record_.Append(note);
   }
-  const uint64_t said = std::max(committed_, end.last.committed_step);
-  const uint64_t newest = record_.NewestCommitted().value_or(said);
-  committed_in_attempt_ =
-      newest > committed_ || (end.last.training && end.last.committed_step > end.last.base_step);
+  const std::optional<uint64_t> newest = record_.NewestCommitted();
+  const bool said = end.last.training && end.last.committed_step > end.last.base_step;
+  committed_in_attempt_ = said || (newest && committed_ && *newest > *committed_);
   committed_any_ = committed_any_ || committed_in_attempt_;
-  committed_ = newest;
-  trained_ = trained_ || committed_ > 0 || tally_.trained();
+  if (newest) {
+    committed_ = newest;
+  } else if (said) {
+    committed_ = end.last.committed_step;
+  }
+  trained_ = trained_ || Committed() > 0 || tally_.trained();
 }
 
 Outcome Supervisor::Done() {
@@ -193,7 +196,7 @@ Outcome Supervisor::Done() {
   try {
     if (!job_.config.eval.zero_shot.empty()) reporter_.Evaluating(job_.config.eval.zero_shot);
     stderr_.Flush(kFlush);  // the evaluation writes there itself
-    evaluation = EvaluateAtTheEnd(job_.config, job_.run, committed_, UsableCores(), signals_);
+    evaluation = EvaluateAtTheEnd(job_.config, job_.run, Committed(), UsableCores(), signals_);
   } catch (const Error& error) {
     failed = error;
   }
@@ -218,9 +221,9 @@ Outcome Supervisor::Stopped() {
 
 // A rank died while the others were saving: what the newest checkpoint holds is safe.
 Outcome Supervisor::FailedWhileStopping(const AttemptEnd& end) {
-  ledger_.Decide("give_up", committed_, Ranks());
+  ledger_.Decide("give_up", Committed(), Ranks());
   record_.Append(ledger_.Close());
-  const bool safe = committed_ > 0 || end.failure.step == 0;
+  const bool safe = Committed() > 0 || end.failure.step == 0;
   monitor::Summary summary = Summary(safe ? "stopped" : "failed");
   summary.message = end.failure.detail;
   closing_.Write(summary);
@@ -259,7 +262,7 @@ Outcome Supervisor::GiveUp(const AttemptEnd& end, const Decision& decision) {
 }
 
 monitor::Summary Supervisor::Summary(const std::string& state) {
-  return closing_.Summarise(state, committed_, attempt_, tally_);
+  return closing_.Summarise(state, Committed(), attempt_, tally_);
 }
 
 }  // namespace contrail::launcher

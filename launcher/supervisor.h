@@ -2,6 +2,7 @@
 // The loop of a run: attempt after attempt until it is done, stopped, or given up.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "common/error.h"
@@ -47,6 +48,7 @@ class Supervisor {
   void See(const JobView& view);
   void Learn(const AttemptEnd& end);
   bool Refused(const AttemptEnd& end, const Progress& progress) const;
+  uint64_t Committed() const { return committed_.value_or(0); }
   int Ranks() const { return static_cast<int>(job_.config.launcher.ranks); }
 
   Outcome Done();
@@ -73,7 +75,9 @@ class Supervisor {
   Ledger ledger_;
   Tally tally_;
   LearnedLimits learned_;
-  uint64_t committed_ = 0;             // the newest committed step
+  // The committed step that a restart goes on from, 0 = none yet; nothing where that could not be
+  // told.
+  std::optional<uint64_t> committed_;
   bool committed_in_attempt_ = false;  // by the last attempt
   bool committed_any_ = false;         // since the start
   bool trained_ = false;               // the run, at any time
