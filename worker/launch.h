@@ -25,8 +25,8 @@ struct Launch {
   bool fresh = false;            // the run directory is to be made (bare form)
   std::optional<uint64_t> from;  // --from: resume from exactly this step
   std::string consent;           // of this command line to other shards, or empty
-  int threads = 1;        // no more than this rank has cores
-  int threads_asked = 1;  // what it was to have
+  int threads = 1;               // no more than this rank has cores
+  int threads_asked = 1;         // what it was to have
 };
 
 // Collective. Reads the config and decides on run directory and attempt number:

@@ -173,7 +173,7 @@ Resumed GoOnFromStep(FileSystem& fs, Comm& comm, const std::string& dir, const C
                      const ckpt::OnRead& read, const Target& to) {
   Resumed resumed;
   bool resampled = false;
-  const auto step = OpenTogether(fs, comm, dir);
+  const auto step = OpenTogether(fs, comm, dir, ReadTogether);
   step->Tell(read);
   ReadTogether(comm, [&] {
     CheckState(*step, config, data_fingerprint, agreed);

@@ -225,9 +225,10 @@ void WarnIfFewCores(Comm& comm, int asked, int used) {
     few += comm.node_of_rank()[rank] == comm.node_of_rank()[comm.rank()] && !all[rank].empty();
   }
   if (few == 0) return;
-  LogWarning("W-CORES: " + std::to_string(few) + " ranks on " + HostName() + " may use fewer cores " +
-             "than the " + std::to_string(asked) + " threads they were to compute with, and use " +
-             "what they have" + (used < asked ? " (" + std::to_string(used) + ")" : "") +
+  LogWarning("W-CORES: " + std::to_string(few) + " ranks on " + HostName() +
+             " may use fewer cores " + "than the " + std::to_string(asked) +
+             " threads they were to compute with, and use " + "what they have" +
+             (used < asked ? " (" + std::to_string(used) + ")" : "") +
              "; see launcher.mpirun_args (--bind-to none) and the job's cores a task");
 }
 

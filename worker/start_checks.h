@@ -33,8 +33,8 @@ void CheckShared(Comm& comm, const monitor::RunDir& run);
 // Warns (rank 0 of a node) where all ranks of a node are bound to the same single core.
 void WarnIfOneCore(Comm& comm);
 
-// Collective. Warns (rank 0 of a node) where ranks of the node have fewer cores than the threads they
-// were to compute with: `asked` and `used` of this rank.
+// Collective. Warns (rank 0 of a node) where ranks of the node have fewer cores than the threads
+// they were to compute with: `asked` and `used` of this rank.
 void WarnIfFewCores(Comm& comm, int asked, int used);
 
 // Warns (rank 0 of a node) where there are GPUs: this build's op table computes on the processor,

@@ -259,24 +259,22 @@ void Trainer::MakeSaver() {
   state_.data_fingerprint = data_fingerprint_;
   state_.config_toml = ToToml(config_);
 
-  Saver::Options saver{.writer = AsWriter(),
-                       .every_steps = static_cast<uint64_t>(config_.checkpoint.every_steps),
-                       .every_minutes = config_.checkpoint.every_minutes,
-                       .keep_last = static_cast<int>(config_.checkpoint.keep_last),
-                       .resumed_step = done_,
-                       .layout = flat_->layout(),
-                       .ranges_of_rank = {},
-                       .take_buffers =
-                           [this] {
-                             statistics_->Average(comm_);
-                             return statistics_->Export();
-                           },
-                       .before_commit = [reporter = reporter_] { reporter->WaitUntilDurable(); },
-                       .stall_seconds = config_.checkpoint.stall_seconds,
-                       .moved =
-                           [this](uint64_t amount) {
-                             progress_.Work(monitor::Activity::kSaving, amount);
-                           }};
+  Saver::Options saver{
+      .writer = AsWriter(),
+      .every_steps = static_cast<uint64_t>(config_.checkpoint.every_steps),
+      .every_minutes = config_.checkpoint.every_minutes,
+      .keep_last = static_cast<int>(config_.checkpoint.keep_last),
+      .resumed_step = done_,
+      .layout = flat_->layout(),
+      .ranges_of_rank = {},
+      .take_buffers =
+          [this] {
+            statistics_->Average(comm_);
+            return statistics_->Export();
+          },
+      .before_commit = [reporter = reporter_] { reporter->WaitUntilDurable(); },
+      .stall_seconds = config_.checkpoint.stall_seconds,
+      .moved = [this](uint64_t amount) { progress_.Work(monitor::Activity::kSaving, amount); }};
   for (int rank = 0; rank < comm_.size(); ++rank) {
     saver.ranges_of_rank.push_back(flat_->RangesOf(rank));
   }

@@ -42,7 +42,7 @@ TEST(CliTest, TwoWordCommands) {
 
 TEST(CliTest, NamesTheMistake) {
   EXPECT_THAT(Refusal({"trian", "c.toml"}), HasSubstr("did you mean 'train'?"));
-  EXPECT_THAT(Refusal({"checkpoint"}), HasSubstr("list, show, verify, prune"));
+  EXPECT_THAT(Refusal({"checkpoint"}), HasSubstr("list, show, verify, index, prune"));
   EXPECT_THAT(Refusal({"checkpoint", "lst"}), HasSubstr("did you mean 'checkpoint list'?"));
   EXPECT_THAT(Refusal({"train", "c.toml", "--rank", "4"}), HasSubstr("did you mean '--ranks'?"));
   EXPECT_THAT(Refusal({"train"}), HasSubstr("CONFIG.toml is missing"));
