@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "checkpoint/format.h"
+#include "checkpoint/newest.h"
 #include "checkpoint/shard_reader.h"
 #include "common/error.h"
 #include "common/hash.h"
@@ -179,11 +180,11 @@ std::string Resolve(const FileSystem& fs, const std::string& dir) {
     throw UserError("E-CKPT-UNCOMMITTED", dir,
                     "has no COMMIT: the save never finished, its bytes cannot be trusted",
                     "use a committed step (contrail checkpoint list)");
-  const std::vector<StepEntry> steps = ListSteps(fs, CheckpointsDir(fs, dir));
-  if (steps.empty())
-    throw UserError("E-CKPT-MISSING", dir, "holds no committed checkpoint",
-                    "give a step directory or a run directory with one");
-  return steps.front().dir;
+  // What a resume would go on from: the highest number may be of a branch that the run has left.
+  for (const StepEntry& step : ResumeOrder(fs, CheckpointsDir(fs, dir)))
+    if (step.damage.empty()) return step.dir;
+  throw UserError("E-CKPT-MISSING", dir, "holds no committed checkpoint",
+                  "give a step directory or a run directory with one");
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ bool IsDamage(const Error& error);
 // One committed step. Reading never goes through index.h5.
 class StepReader {
  public:
-  // `dir`: a step directory, or a run directory / checkpoints directory (its newest step).
+  // `dir`: a step directory, or a run directory / checkpoints directory (the step that a
+  // resume would go on from).
   // Throws UserError E-CKPT-MISSING, E-CKPT-UNCOMMITTED, EnvironmentError E-CKPT-CORRUPT
   // (missing or resized shard, damaged buffers.h5, bad COMMIT; names the file).
   static std::unique_ptr<StepReader> Open(const FileSystem& fs, const std::string& dir);

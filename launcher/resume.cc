@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "configs/load.h"
 #include "launcher/commands.h"
+#include "launcher/patience.h"
 #include "launcher/ranks.h"
 #include "launcher/run_setup.h"
 #include "launcher/supervise.h"
@@ -68,13 +69,15 @@ bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocati
   return lease && lease->job == allocation->job_id;
 }
 
-int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
+namespace {
+
+// What a command asks for and the run that it takes over; can be repeated where it threw.
+void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunClaim& claim) {
   FileSystem& fs = PosixFileSystem();
   if (!fs.Exists(run.Config())) {
     throw UserError("E-RUN-MISSING", run.root, "is not a run directory (no config.toml in it)",
                     "`contrail train CONFIG.toml` starts a run");
   }
-  Job job;
   job.run = run;
   job.allocation = slurm::ReadAllocation();
   job.config = LoadResolved(run.root, args.Values("--set"));
@@ -92,7 +95,16 @@ int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
     FindStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
   }
-  RunClaim claim = TakeRun(fs, run, RunLock(run), OwnLease(0, job.allocation));
+  claim = TakeRun(fs, run, RunLock(run), OwnLease(0, job.allocation));
+}
+
+}  // namespace
+
+int ResumeRun(const monitor::RunDir& run, const ParsedArgs& args) {
+  FileSystem& fs = PosixFileSystem();
+  Job job;
+  RunClaim claim;
+  DoPatiently(60 * Config().launcher.outage_minutes, [&] { Prepare(run, args, job, claim); });
   std::function<void()> bring_back;
   if (job.from) bring_back = GoBackTo(fs, run, *job.from, claim.attempt);
   const std::string config = fs.ReadAll(run.Config());

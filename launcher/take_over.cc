@@ -60,6 +60,7 @@ std::optional<monitor::Lease> Between(const FileSystem& fs, const monitor::RunDi
     return std::nullopt;
   }
   if (standing.lease && claimant.owner == standing.lease->owner) return std::nullopt;
+  if (claimant.owner == OwnerToken()) return std::nullopt;  // our own try, whose lease failed
   return claimant;
 }
 

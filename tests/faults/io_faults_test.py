@@ -49,6 +49,16 @@ class IoFaults(FaultTest):
         self.check_losses()
         self.assertIn("E-IO", " ".join(i["detail"] for i in self.incidents()))
 
+    def test_a_start_that_meets_a_stale_directory_tries_again(self):
+        stopped = self.stopped_at(12)
+        self.fault("claim", who="launcher", call="mkdir", path="*/attempts/attempt_*",
+                   error="ESTALE", once=f"{self.dir}/claimed")
+        again = self.resume()
+        self.assertEqual(again.wait(), 0, again.text())
+        self.assertIn("Stale file handle; tried again in", again.text())
+        self.check_resumed_after(stopped, again)
+        self.check_losses()
+
     def test_a_passing_error_while_loading_is_no_damage(self):
         self.fault("pread", who="worker", call="pread", path="*/checkpoints/step_*.h5", error="EIO",
                    once=f"{self.dir}/claimed")
