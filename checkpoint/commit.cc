@@ -104,7 +104,8 @@ std::string TemporaryDir(const SavePlan& plan) {
 }
 
 std::string CommitStep(FileSystem& fs, const SavePlan& plan,
-                       const std::vector<std::string>& reports, std::string* lineage) {
+                       const std::vector<std::string>& reports, std::string* lineage,
+                       const std::function<void()>& before_publish) {
   const std::string temporary = TemporaryDir(plan);
   const std::string target = plan.checkpoints_dir + "/" + StepName(plan.state.step);
   std::string superseded;
@@ -139,6 +140,7 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
     fs.Rename(commit + ".tmp", commit);
     fs.SyncDir(temporary);
 
+    if (before_publish) before_publish();
     if (fs.Exists(target)) {
       superseded = FreeSupersededPath(fs, plan);
       fs.Rename(target, superseded);

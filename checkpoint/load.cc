@@ -49,13 +49,13 @@ class Reader : public StepReader {
       CheckFileOfStep(fs_, dir_, shard.file, shard.file_bytes);
   }
 
-  // `buffers`: buffers.h5, read here where somebody else has not.
+  // `buffers`: buffers.h5, as another rank has read it, which has also looked at every shard.
   Reader(const FileSystem& fs, std::string dir, std::string commit,
          std::optional<std::string> buffers)
       : fs_(fs),
         dir_(std::move(dir)),
         manifest_(DecodeManifest(commit, dir_ + "/" + kCommitName)),
-        shards_(fs_, dir_, manifest_) {
+        shards_(fs_, dir_, manifest_, /*seen=*/buffers.has_value()) {
     for (size_t s = 0; s < manifest_.shards.size(); ++s) AddShard(s);
     std::sort(segments_.begin(), segments_.end(),
               [](const Segment& a, const Segment& b) { return a.range.begin < b.range.begin; });

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "checkpoint/format.h"
 #include "checkpoint/lineage.h"
 #include "common/error.h"
 
@@ -39,7 +40,13 @@ enum Class { kOnward = 0, kBefore, kOther, kElsewhere };
 std::vector<Class> Classify(const FileSystem& fs, const std::vector<StepEntry>& whole,
                             const Newest& newest) {
   const Lineages lineages(fs, whole);
-  const size_t named = IndexOf(whole, newest.step);
+  size_t named = IndexOf(whole, newest.step);
+  // An older copy of the step, which stands in for it where a crash came between two renames, is
+  // not the step that is named.
+  if (named < whole.size() && ParseSupersededName(NameOf(whole[named].dir)) &&
+      lineages.Of(named) != newest.lineage) {
+    named = whole.size();
+  }
   std::vector<Class> classes(whole.size(), kOther);
   for (size_t i = 0; i < whole.size(); ++i) {
     if (whole[i].step <= newest.step) continue;

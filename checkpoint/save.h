@@ -11,6 +11,7 @@
 // node, report, then buffers.h5, index.h5, COMMIT.tmp -> fsync -> rename -> fsync(dir) -> rename
 // the step directory -> fsync(parent).
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -81,8 +82,11 @@ class SaveJob {
 // that one kept; otherwise the old one is moved aside (step_N.superseded-K), never merged.
 // On failure it throws (E-IO, E-CKPT-HDF5) and has removed what it can of the temporary directory:
 // the step does not exist, earlier steps are as they were.
+// `before_publish` is called when all but the renames is done, which may be long after the call,
+// and throws where the step must not become visible any more.
 std::string CommitStep(FileSystem& fs, const SavePlan& plan,
-                       const std::vector<std::string>& reports, std::string* lineage = nullptr);
+                       const std::vector<std::string>& reports, std::string* lineage = nullptr,
+                       const std::function<void()>& before_publish = {});
 
 // Removes this step's temporary directory after a failure, best effort.
 void AbandonStep(FileSystem& fs, const SavePlan& plan);

@@ -42,10 +42,12 @@ void CheckFileOfStep(const FileSystem& fs, const std::string& dir, const std::st
   if (size != bytes) CorruptStep(dir, file, SizeText(size, bytes));
 }
 
-ShardReader::ShardReader(const FileSystem& fs, const std::string& dir, const Manifest& manifest)
+ShardReader::ShardReader(const FileSystem& fs, const std::string& dir, const Manifest& manifest,
+                         bool seen)
     : fs_(fs),
       dir_(dir),
       manifest_(manifest),
+      seen_(seen),
       page_bytes_(manifest.page_bytes > 0 ? manifest.page_bytes : manifest.block_bytes) {}
 
 const RankPart& ShardReader::PartOf(const Dataset& dataset) const {
@@ -180,7 +182,7 @@ void ShardReader::ReadUnchecked(size_t shard, Extent want, char* out) const {
   } catch (const IoError&) {
     // Changed since it was opened?
     const ShardInfo& info = manifest_.shards[shard];
-    CheckFileOfStep(fs_, dir_, info.file, info.file_bytes);
+    if (!seen_) CheckFileOfStep(fs_, dir_, info.file, info.file_bytes);
     throw;
   }
   if (on_read_) on_read_(want.end - want.begin);
@@ -203,9 +205,11 @@ std::shared_ptr<const ReadableFile> ShardReader::FileOf(size_t shard) const {
   try {
     file = fs_.OpenToRead(dir_ + "/" + info.file);
   } catch (const IoError& error) {
-    if (error.number() == ENOENT) CorruptStep(dir_, info.file, "is missing");
+    if (error.number() == ENOENT && !seen_) CorruptStep(dir_, info.file, "is missing");
     throw;
   }
+  if (file->size() != info.file_bytes && seen_)
+    throw IoError(ESTALE, dir_ + "/" + info.file, "could not see it as other ranks do");
   if (file->size() != info.file_bytes)
     CorruptStep(dir_, info.file, SizeText(file->size(), info.file_bytes));
   files_[shard] = {file, ++uses_};

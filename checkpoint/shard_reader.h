@@ -27,8 +27,10 @@ using OnRead = std::function<void(uint64_t bytes)>;
 
 class ShardReader {
  public:
-  // All three outlive it.
-  ShardReader(const FileSystem& fs, const std::string& dir, const Manifest& manifest);
+  // All three outlive it. `seen`: another rank has found every shard there and of the right size,
+  // so one that is not so here is not damaged, this node just cannot see it yet (E-IO).
+  ShardReader(const FileSystem& fs, const std::string& dir, const Manifest& manifest,
+              bool seen = false);
 
   void Tell(OnRead on_read) { on_read_ = std::move(on_read); }  // before the first Read
 
@@ -69,6 +71,7 @@ class ShardReader {
   const FileSystem& fs_;
   const std::string& dir_;
   const Manifest& manifest_;
+  const bool seen_;
   const uint64_t page_bytes_;
   OnRead on_read_;
 

@@ -20,6 +20,11 @@ std::string WhyNotCommitted(const FileSystem& fs, const std::string& dir) {
   return ManifestIsWhole(*text) ? "" : "E-CKPT-CORRUPT: " + path + ": torn or damaged";
 }
 
+// A link to an archive that is not mounted: the step is away, not damaged.
+bool LeadsNowhere(const FileSystem& fs, const std::string& dir) {
+  return fs.KindOf(dir) == EntryKind::kLink && !fs.Exists(dir);
+}
+
 }  // namespace
 
 bool IsDamage(const Error& error) { return error.id() == "E-CKPT-CORRUPT"; }
@@ -32,6 +37,7 @@ std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkp
   for (const std::string& name : fs.List(checkpoints_dir)) {
     const std::string dir = checkpoints_dir + "/" + name;
     if (const auto step = ParseStepName(name)) {
+      if (LeadsNowhere(fs, dir)) continue;
       present.insert(*step);
       const std::string damage = WhyNotCommitted(fs, dir);
       if (damage.empty()) found[*step] = dir;

@@ -162,8 +162,10 @@ void Attempt::NoteRecords() {
   }
   if (!records_) return;
   for (const auto& [rank, record] : records_->Found()) {
-    RankEnd& end = ends_[rank];
-    end = {rank, record.host, record.step, record.collective, record, std::nullopt, view.now};
+    const auto [place, is_new] = ends_.try_emplace(rank);
+    if (!is_new) continue;  // noticed once: patience counts from then
+    place->second = {rank,   record.host,  record.step, record.collective,
+                     record, std::nullopt, view.now};
   }
 }
 

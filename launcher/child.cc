@@ -33,6 +33,9 @@ struct Pipe {
   }
 };
 
+constexpr double kLongestKill = 5;  // seconds
+constexpr double kKillLook = 0.002;
+
 // Between fork and exec: only calls that are safe there.
 [[noreturn]] void Become(char** argv, char** envp, int output, int progress, pid_t parent,
                          const Child::Options& options) {
@@ -96,7 +99,9 @@ Child::Child(const Options& options) {
 Child::~Child() {
   if (!Status()) {
     Kill(SIGKILL);
-    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    // A process that is blocked in I/O does not end even so; it must not hold us up for ever.
+    for (double waited = 0; !Status() && waited < kLongestKill; waited += kKillLook) {
+      usleep(static_cast<useconds_t>(kKillLook * 1e6));
     }
   }
   close(output_);

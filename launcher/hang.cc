@@ -116,6 +116,13 @@ double HangDetector::LimitOf(const RankView& view) const {
     case Activity::kComputing:
       return Grown(limits_.hang_seconds, doing);
     case Activity::kExchanging: {
+      // Ranks elsewhere may be at work of their own, of which nothing is seen here; their peers'
+      // patience ends at collective_seconds and then names them.
+      if (limits_.other_nodes && view.phase == Phase::kStarting) {
+        return limits_.collective_seconds > 0
+                   ? std::max(limits_.start_seconds, limits_.collective_seconds)
+                   : std::numeric_limits<double>::infinity();
+      }
       const bool long_one = limits_.other_nodes || view.phase == Phase::kStarting;
       return Grown(
           long_one ? std::max(limits_.start_seconds, limits_.hang_seconds) : limits_.hang_seconds,

@@ -121,6 +121,8 @@ Decision RestartPolicy::Decide(const Failure& failure, const Progress& progress,
   }
   if (progress.committed) failures_ = deaths_ = 0;
   if (++failures_ == 1) failing_since_ = now;
+  // Errors before the first step all count as of step 0: what was overcome is not the same again.
+  if (progress.committed) std::erase_if(seen_, [](const auto& seen) { return seen.second == 0; });
   if (patience == Patience::kSameStep && !seen_.insert({failure.error_id, failure.step}).second) {
     return stop(kExitGaveUp, failure.error_id + " twice at step " + std::to_string(failure.step));
   }

@@ -57,7 +57,11 @@ std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint6
   return [&fs, run, moved, newest, named] {
     for (const auto& [from, to] : moved) fs.Rename(to, from);
     if (!moved.empty()) fs.SyncDir(run.Checkpoints());
-    if (named) fs.WriteAtomically(newest, *named);
+    if (named) {
+      fs.WriteAtomically(newest, *named);
+    } else {
+      fs.RemoveFile(newest);
+    }
   };
 }
 
@@ -70,6 +74,10 @@ bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocati
 }
 
 namespace {
+
+void Claim(const monitor::RunDir& run, const Job& job, RunClaim& claim) {
+  claim = TakeRun(PosixFileSystem(), run, RunLock(run), OwnLease(0, job.allocation));
+}
 
 // What a command asks for and the run that it takes over; can be repeated where it threw.
 void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunClaim& claim) {
@@ -85,9 +93,13 @@ void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunCl
   SettleRanks(job.config, job.allocation);
   // In a requeued job nobody waits for words: files that are not there yet are an outage, and the
   // ranks find that out with more patience.
-  if (!RequeuedRun(run, job.allocation)) CheckInputs(job.config);
+  const bool requeued = RequeuedRun(run, job.allocation);
+  if (!requeued) CheckInputs(job.config);
   FindMpirun(job.config);
   WorkerProgram();
+  // A requeued job's script says the same words again. What they asked for has been done: to go
+  // back again would undo everything since, and consent to other shards was to those of that time.
+  if (requeued) return Claim(run, job, claim);
   for (const std::string& set : args.Values("--set")) {
     if (set.starts_with("data.train=")) job.consent = OwnerToken();
   }
@@ -95,7 +107,7 @@ void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunCl
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
     FindStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
   }
-  claim = TakeRun(fs, run, RunLock(run), OwnLease(0, job.allocation));
+  Claim(run, job, claim);
 }
 
 }  // namespace

@@ -34,7 +34,9 @@ struct Committer::State {
       const double start = SystemClock().Monotonic();
       CheckFence(order.writer, fs);
       if (order.before_step) order.before_step();
-      std::string dir = ckpt::CommitStep(fs, order.plan, order.reports, &result.lineage);
+      // Any operation may have hung for longer than another launcher waits before it takes over.
+      std::string dir = ckpt::CommitStep(fs, order.plan, order.reports, &result.lineage,
+                                         [this] { CheckFence(order.writer, fs); });
       result.record.wall_time = SystemClock().Now();
       result.record.write_seconds += SystemClock().Monotonic() - start;
       return dir;
@@ -51,12 +53,14 @@ struct Committer::State {
     const Writer& writer = order.writer;
     const ckpt::RunState& step = order.plan.state;
     try {
+      CheckFence(writer, fs);
       ckpt::WriteNewest(fs, order.plan.checkpoints_dir,
                         {step.step, dir.substr(dir.rfind('/') + 1), result.lineage, step.attempt});
       if (order.first_of_attempt) {
         monitor::WriteFirstCommit(writer.run, writer.attempt, step.step, fs);
       }
       committed = true;
+      CheckFence(writer, fs);
       Report(ckpt::Prune(fs, order.plan.checkpoints_dir,
                          {order.keep_last, static_cast<uint64_t>(writer.attempt), dir}));
     } catch (const std::exception& error) {

@@ -10,6 +10,7 @@
 #include "configs/schema.h"
 #include "eval/weights.h"
 #include "monitoring/first_commit.h"
+#include "monitoring/run_files.h"
 #include "worker/agree.h"
 #include "worker/open_step.h"
 
@@ -116,13 +117,16 @@ std::vector<ckpt::StepEntry> FindSteps(const FileSystem& fs, const monitor::RunD
   std::vector<ckpt::StepEntry> steps;
   if (!from) {
     steps = ckpt::ResumeOrder(fs, run.Checkpoints());
-    const auto attempt = steps.empty() ? monitor::AttemptThatCommitted(run, fs) : std::nullopt;
-    if (attempt) {
-      throw EnvironmentError(
-          "E-CKPT-LOST", run.Checkpoints(),
-          "holds no step, but attempt " + std::to_string(*attempt) + " has committed some",
-          "bring the directory back (is its file system mounted?); a run that "
-          "begins again is another run");
+    if (!steps.empty()) return steps;
+    const auto attempt = monitor::AttemptThatCommitted(run, fs);
+    // Runs of older programs have just their summary to tell.
+    const auto summary = monitor::ReadSummary(run, fs);
+    if (attempt || (summary && summary->checkpoints > 0)) {
+      const std::string who = attempt ? "attempt " + std::to_string(*attempt) : "this run";
+      throw EnvironmentError("E-CKPT-LOST", run.Checkpoints(),
+                             "holds no step, but " + who + " has committed some",
+                             "bring the directory back (is its file system mounted?); a run that "
+                             "begins again is another run");
     }
     return steps;
   }

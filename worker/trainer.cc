@@ -52,6 +52,7 @@ Outcome Trainer::Run() {
       if (finite_loss && step_->ScaleOverflowed()) {
         bad_steps_->Overflowed();
       } else {
+        const Doing doing(progress_, Activity::kSaving);  // a line of its record is synced
         bad_steps_->Bad(done_, finite_loss ? "gradient norm" : "loss",
                         finite_loss ? verdict.grad_norm : loss.loss, *step_);
       }

@@ -164,7 +164,10 @@ void Trainer::ResumeLossScale(const ckpt::RunState& state) {
 // would read it, so a run that is killed here or later goes on with the same bits.
 void Trainer::ChangeResolution() {
   CommitThisStep();
-  loader_.reset();
+  {
+    const Doing doing(progress_, monitor::Activity::kData);
+    loader_.reset();  // its threads end with the reads that they are in
+  }
   step_.reset();
   Restore(done_, /*fresh=*/false);
   MakeStep();
