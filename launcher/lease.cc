@@ -49,15 +49,11 @@ monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& all
 
 struct LeaseKeeper::State {
   State(FileSystem& file_system, monitor::RunDir directory, monitor::Lease first)
-      : fs(file_system),
-        run(std::move(directory)),
-        written(first.attempt),
-        lease(std::move(first)) {}
+      : fs(file_system), run(std::move(directory)), lease(std::move(first)) {}
 
   FileSystem& fs;
   const monitor::RunDir run;
   bool warned = false;  // of the thread alone
-  int written;          // of the thread alone: attempt of the lease that was written last
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
@@ -133,17 +129,13 @@ void LeaseKeeper::Renew(State& state, const monitor::Lease& lease) {
   const auto theirs = [&] {
     const auto found = monitor::ReadLease(state.run, state.fs);
     if (!found || found->owner == lease.owner) return false;
-    // Attempts are claimed one by one, so a lease of an earlier attempt is a late write of somebody
-    // who was taken for dead: he finds ours, of a later one, and leaves.
-    if (found->attempt < state.written) return false;
     const std::lock_guard<std::mutex> lock(state.mutex);
     return state.lost = true;
   };
   try {
     if (theirs()) return;
     monitor::WriteLease(state.run, lease, state.fs);
-    if (theirs()) return;  // of two that write at the same time the last one has it
-    state.written = lease.attempt;
+    theirs();  // of two that write at the same time the last one has it
     state.warned = false;
   } catch (const std::exception& error) {
     if (!std::exchange(state.warned, true)) {
