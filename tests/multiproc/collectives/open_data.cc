@@ -88,8 +88,13 @@ TEST_F(OpenDataTest, TheJobOpensEveryShardOnceAndAllRanksKnowThemAll) {
   EXPECT_NEAR(mine, static_cast<double>(kShards) / World().size(), 1);
   EXPECT_EQ(dataset->Fingerprint(), alone);
   EXPECT_EQ(dataset->size(), 66u);
-  World().Barrier();
-  EXPECT_EQ(dataset->Read(65).image, "picture 10");
+  // The ranks read in turn: the kernel reports two opens of one file that nothing separates as one.
+  for (int reader = 0; reader < World().size(); ++reader) {
+    World().Barrier();
+    if (World().rank() == reader) {
+      EXPECT_EQ(dataset->Read(65).image, "picture 10");
+    }
+  }
   World().Barrier();
   EXPECT_EQ(counter.Take(), (std::map<std::string, int>{{Name(10), World().size()},
                                                         {Name(10) + ".index", World().size()}}));
