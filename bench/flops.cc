@@ -1,11 +1,5 @@
 #include "bench/flops.h"
 
-#include <ATen/ATen.h>
-
-#include <chrono>
-
-#include "model/ops/op_table.h"
-
 namespace contrail::bench {
 namespace {
 
@@ -69,12 +63,6 @@ Count Resnet(const model::ModelSpec& spec, Count samples, Count* without) {
          4 * samples * heads * length * in;
 }
 
-double Seconds(const std::function<void()>& run) {
-  const auto start = std::chrono::steady_clock::now();
-  run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 double StepFlop(const model::ModelSpec& spec, const data::Batch& batch) {
@@ -83,21 +71,6 @@ double StepFlop(const model::ModelSpec& spec, const data::Batch& batch) {
   const Count image =
       spec.resnet.layers.empty() ? Vit(spec, samples, &without) : Resnet(spec, samples, &without);
   return 3 * (image + Text(spec, batch)) - without;
-}
-
-double GemmRate() {
-  const int64_t m = 1600, k = 768, n = 3072;
-  const at::Tensor x = at::randn({m, k}), w = at::randn({n, k});
-  at::Tensor out = at::empty({m, n});
-  double best = 1e9;
-  for (int i = 0; i < 20; ++i) {
-    best = std::min({best, Seconds([&] {
-                       model::CpuOps().Linear(model::AsView(x), model::AsView(w), {}, {},
-                                              model::AsView(out));
-                     }),
-                     Seconds([&] { at::mm_out(out, x, w.t()); })});
-  }
-  return 2.0 * static_cast<double>(m * k * n) / best;
 }
 
 }  // namespace contrail::bench

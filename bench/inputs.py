@@ -6,6 +6,7 @@
   inputs.py captions OUT --samples N        text lines: ImageNet class names in OpenAI's templates
   inputs.py photos OUT --samples N          a tar of JPEGs, 640 x 480, quality 90, about 100 kB each
   inputs.py fashion-png OUT --samples N     a tar of PNGs, 28 x 28
+  inputs.py weights OUT --model MODEL       open_clip's first weights, seed 1
 
 Batches are laid out as bench/batches.h says. Captions of `random` have 9 to 31 tokens, evenly (mean
 20, as alt texts on the web have); `--tokens full` makes every caption 77 tokens long.
@@ -14,6 +15,7 @@ import argparse
 import gzip
 import io
 import pathlib
+import sys
 import tarfile
 
 import numpy as np
@@ -101,15 +103,25 @@ def write_tar(args, draw):
             tar.addfile(member, encoded)
 
 
+def write_weights(args, draw):
+    import torch
+    from open_clip import CLIP
+    sys.path.insert(0, str(TOP / "bench/peers"))
+    from open_clip_step import MODELS
+    torch.manual_seed(1)
+    torch.save(CLIP(**MODELS[args.model], quick_gelu=True).state_dict(), args.out)
+
+
 WRITERS = {"fashion": write_batches, "random": write_batches, "captions": write_captions,
-           "photos": write_tar, "fashion-png": write_tar}
+           "photos": write_tar, "fashion-png": write_tar, "weights": write_weights}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=WRITERS)
     parser.add_argument("out")
-    parser.add_argument("--samples", type=int, required=True)
+    parser.add_argument("--samples", type=int, default=0)
+    parser.add_argument("--model")
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--tokens", choices=["real", "full"], default="real")
     args = parser.parse_args()

@@ -2,13 +2,19 @@
 """Times two programs in turns, both warm, and compares them pair by pair.
 
   pairs.py NAME --ours "COMMAND" --peer "COMMAND" [--repeat N] [--unit samples] [--per N]
-           [--per-peer N] [--pairs P] [--cold] [--wire NAME] [--json FILE]
+           [--per-peer N] [--limit "COMMAND" --per-limit FLOP] [--same TOLERANCE] [--pairs P]
+           [--cold] [--wire NAME] [--json FILE]
 
 Each command speaks the protocol of bench/serve.h. Every pair times `repeat` repetitions of one,
 then of the other, and which goes first alternates; `--per` units are done in a repetition. Without
 --repeat, so many as take the slower one about a second. The ratio is ours over the peer's rate,
 by the clock; that of processor time is shown beside it, and how many cores other programs kept busy
 meanwhile: where that is not near 0, the figures say little.
+
+--same: both begin alike and do the same work, so the figures of the first repetition and of the
+second, which the first one's update went into, must agree to this relative difference; otherwise
+there is no row. --limit: a program that runs at a limit of this machine (bench/limits.cc) is timed
+beside each pair; our operations a second are shown as a share of its rate.
 
 --per-peer: the peer does other work, so many units a repetition (a limit of the machine); each is
 then repeated for about a second. --cold: both do not fit into memory at once, so each pair starts
@@ -38,6 +44,7 @@ class Program:
         if self.process.stdout.readline().strip() != "ready":
             sys.exit(f"pairs.py: {command}: did not start")
         self.command = command
+        self.first_figures = []
 
     def time(self, repetitions):
         begin = busy_seconds()
@@ -48,6 +55,8 @@ class Program:
             sys.exit(f"pairs.py: {self.command}: ended early")
         answer = json.loads(answer)
         answer["other_cores"] = (busy_seconds() - begin - answer["cpu_seconds"]) / answer["seconds"]
+        if repetitions == 1 and len(self.first_figures) < 2:
+            self.first_figures.append(answer["figure"])
         return answer
 
     def end(self):
@@ -72,25 +81,41 @@ def fitting(ours, peer, args):
     return [args.repeat or slower] * 2
 
 
+def check_same(args, ours, peer):
+    """The relative differences of the first figures; ends where they are no figures of one work."""
+    differences = [abs(a - b) / abs(b)
+                   for a, b in zip(ours.first_figures, peer.first_figures)]
+    if args.same and not max(differences) <= args.same:
+        sys.exit(f"pairs.py: {args.name}: not the same work: figures {ours.first_figures} and "
+                 f"{peer.first_figures} (--same {args.same})")
+    return differences
+
+
 def compare(args):
-    """Pairs of answers, each with its number of repetitions."""
+    """Repetitions, the pairs of answers (each with the limit's, or None), the first differences."""
     ours, peer = Program(args.ours), Program(args.peer)
+    limit = Program(args.limit) if args.limit else None
     repeats = fitting(ours, peer, args)
+    differences = check_same(args, ours, peer)
+    limit_repeat = repetitions_for(limit)[0] if limit else 0
     rows = []
     for pair in range(args.pairs):
         programs = [(ours, repeats[0]), (peer, repeats[1])]
         order = programs if pair % 2 == 0 else programs[::-1]
         answer = {id(program): program.time(repeat) for program, repeat in order}
-        rows.append((answer[id(ours)], answer[id(peer)]))
-    ours.end()
-    peer.end()
-    return repeats, rows
+        at_limit = limit.time(limit_repeat)["seconds"] / limit_repeat if limit else None
+        rows.append((answer[id(ours)], answer[id(peer)], at_limit))
+    for program in filter(None, (ours, peer, limit)):
+        program.end()
+    return repeats, rows, differences
 
 
 def compare_cold(args):
     """The same where only one fits into memory at a time."""
+    programs = {}
+
     def run(command):
-        program = Program(command)
+        program = programs[command] = Program(command)
         program.time(1)
         answer = program.time(args.repeat or 1)
         program.end()
@@ -99,27 +124,31 @@ def compare_cold(args):
     for pair in range(args.pairs):
         commands = [args.ours, args.peer]
         answer = {command: run(command) for command in (commands if pair % 2 == 0 else commands[::-1])}
-        rows.append((answer[args.ours], answer[args.peer]))
-    return [args.repeat or 1] * 2, rows
+        rows.append((answer[args.ours], answer[args.peer], None))
+    differences = check_same(args, programs[args.ours], programs[args.peer])
+    return [args.repeat or 1] * 2, rows, differences
 
 
-def summarise(args, repeats, rows):
+def summarise(args, repeats, rows, differences):
     per = [args.per, args.per_peer or args.per]
 
     def rate(side, answer):
         return repeats[side] * per[side] / answer["seconds"]
-    ratios = sorted(rate(0, a) / rate(1, b) for a, b in rows)
+    ratios = sorted(rate(0, a) / rate(1, b) for a, b, _ in rows)
     result = {"name": args.name, "unit": args.unit + "/s", "pairs": len(rows), "repeat": repeats[0],
-              "ours": statistics.median(rate(0, a) for a, _ in rows),
-              "peer": statistics.median(rate(1, b) for _, b in rows),
-              "other_cores": max(0, statistics.median(x["other_cores"] for row in rows for x in row)),
+              "ours": statistics.median(rate(0, a) for a, _, _ in rows),
+              "peer": statistics.median(rate(1, b) for _, b, _ in rows),
+              "other_cores": max(0, statistics.median(x["other_cores"] for row in rows for x in row[:2])),
               "ratio": statistics.median(ratios), "ratio_min": ratios[0], "ratio_max": ratios[-1],
               "figure_ours": rows[-1][0]["figure"], "figure_peer": rows[-1][1]["figure"],
               "peak_mib_ours": rows[-1][0]["peak_mib"], "peak_mib_peer": rows[-1][1]["peak_mib"]}
     if not args.per_peer:
         result["cpu_ratio"] = statistics.median(b["cpu_seconds"] / a["cpu_seconds"]
-                                                for a, b in rows)
-    return result | activations(*rows[-1]) | gemm_share(rows, repeats[0])
+                                                for a, b, _ in rows)
+    if args.same:
+        result["first_difference"] = differences[0]
+        result["second_difference"] = differences[1]
+    return result | activations(*rows[-1][:2]) | limit_share(args, rows, repeats[0])
 
 
 def activations(ours, peer):
@@ -131,18 +160,19 @@ def activations(ours, peer):
             "arena_mib": ours["arena_mib"]}
 
 
-def gemm_share(rows, repeat):
-    """Necessary operations a second beside those of this machine's matrix product."""
-    if "flop" not in rows[0][0]:
+def limit_share(args, rows, repeat):
+    """Necessary operations a second beside those of the limit, pair by pair."""
+    if not args.limit:
         return {}
-    rates = [repeat * a["flop"] / a["seconds"] for a, _ in rows]
-    rate = max(a["gemm_rate"] for a, _ in rows)
-    return {"gemm_gflops": rate / 1e9, "gemm_share": statistics.median(rates) / rate}
+    limits = [args.per_limit / at_limit for _, _, at_limit in rows]
+    shares = [repeat * a["flop"] / a["seconds"] / limit
+              for (a, _, _), limit in zip(rows, limits)]
+    return {"gemm_gflops": statistics.median(limits) / 1e9, "gemm_share": statistics.median(shares)}
 
 
 def summarise_wire(args, repeats, rows):
     sent = [[answer["loopback_bytes"] / repeats[side] / 1e6 for answer in answers]
-            for side, answers in enumerate(zip(*rows))]
+            for side, answers in enumerate(list(zip(*rows))[:2])]
     ratios = sorted(a / b for a, b in zip(*sent))
     return {"name": args.wire, "unit": "MB, less is better", "pairs": len(rows),
             "ours": statistics.median(sent[0]), "peer": statistics.median(sent[1]),
@@ -157,14 +187,17 @@ def main():
     parser.add_argument("--unit", default="samples")
     parser.add_argument("--per", type=float, default=1)
     parser.add_argument("--per-peer", type=float, default=0)
+    parser.add_argument("--limit")
+    parser.add_argument("--per-limit", type=float, default=0)
+    parser.add_argument("--same", type=float, default=0)
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--wire", help="name of a second row: bytes over the loopback interface")
     parser.add_argument("--json", help="append the results to this file, one JSON value a line")
     args = parser.parse_args()
-    repeats, rows = compare_cold(args) if args.cold else compare(args)
-    results = [summarise(args, repeats, rows)]
+    repeats, rows, differences = compare_cold(args) if args.cold else compare(args)
+    results = [summarise(args, repeats, rows, differences)]
     print("{name}: {ours:.5g} against {peer:.5g} {unit}, ratio {ratio:.3g} ({ratio_min:.3g} to "
           "{ratio_max:.3g}; of processor time {cpu_ratio}; others kept {other_cores:.2f} cores "
           "busy), {pairs} pairs of {repeat}; figures {figure_ours:.4g}, {figure_peer:.4g}; peak "

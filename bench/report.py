@@ -35,13 +35,14 @@ def machine(threads):
 
 def table(results):
     lines = ["| what | Contrail | peer | unit | ratio, median of pairs (lowest to highest) "
-             "| of processor time | of GEMM rate | cores busy with others | pairs | peak MiB "
-             "| activations MiB |",
-             "| --- | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | --- | --- |"]
+             "| of processor time | of GEMM rate | first losses differ by | cores busy with others "
+             "| pairs | peak MiB | activations MiB |",
+             "| --- | ---: | ---: | --- | --- | ---: | --- | --- | ---: | ---: | --- | --- |"]
     for r in results:
         peak = (f"{r['peak_mib_ours']:.0f} / {r['peak_mib_peer']:.0f}" if "peak_mib_ours" in r else "")
         cpu = f"{r['cpu_ratio']:.2f}" if "cpu_ratio" in r else ""
         gemm = (f"{r['gemm_share']:.2f} of {r['gemm_gflops']:.0f} GFLOP/s" if "gemm_share" in r else "")
+        same = f"{r['first_difference']:.0e}" if "first_difference" in r else ""
         kept = ""
         if "activations_ours" in r:
             kept = (f"{r['activations_ours']:.0f} (planned {r['arena_mib']:.0f}) / "
@@ -50,7 +51,7 @@ def table(results):
         other = f"{r['other_cores']:.2f}" if "other_cores" in r else ""
         lines.append(f"| {r['name']} | {number(r['ours'])} | {number(r['peer'])} | {r['unit']} | "
                      f"**{r['ratio']:.2f}** ({r['ratio_min']:.2f} to {r['ratio_max']:.2f}) | "
-                     f"{cpu} | {gemm} | {other} | {r['pairs']} | {peak} | {kept} |")
+                     f"{cpu} | {gemm} | {same} | {other} | {r['pairs']} | {peak} | {kept} |")
     return "\n".join(lines)
 
 

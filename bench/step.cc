@@ -1,8 +1,9 @@
 // Whole training steps: the trainer's own step on batches that lie in memory, on one rank or, under
 // mpirun, on several that share the global batch.
-//   step MODEL GLOBAL_BATCH THREADS INPUT [recompute|bf16|fp16 ...]
-// recompute: blocks of both towers run again in the backward; bf16, fp16: what products compute in.
-// The figure is the last step's loss.
+//   step MODEL GLOBAL_BATCH THREADS INPUT WEIGHTS [recompute|bf16|fp16 ...]
+// WEIGHTS: a state dict of open_clip's model, which the peer starts from too. recompute: blocks of
+// both towers run again in the backward; bf16, fp16: what products compute in. The figure is the
+// last step's loss.
 
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -11,8 +12,8 @@
 #include "bench/flops.h"
 #include "bench/ranks.h"
 #include "bench/serve.h"
+#include "bench/weights.h"
 #include "model/clip.h"
-#include "model/param.h"
 #include "model/registry.h"
 #include "worker/comm/comm.h"
 #include "worker/flat.h"
@@ -30,7 +31,7 @@ struct Choice {
 };
 
 int Run(const std::string& name, int64_t batch_size, int threads, const std::string& input,
-        const Choice& choice) {
+        const std::string& weights, const Choice& choice) {
   const c10::InferenceMode no_autograd;
   at::set_num_threads(threads);
   const auto comm = MakeComm();
@@ -38,20 +39,11 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
       ReadBatches(input, batch_size, comm->rank(), comm->size());
 
   const bool alone = comm->size() == 1;
-  const double gemm_rate = alone ? GemmRate() : 0, before = StatusMib("VmRSS:");
+  const double before = StatusMib("VmRSS:");
   const auto model = model::ClipModel::Create(model::FindModel(name));
   worker::FlatParams flat(model->params(), comm->rank(), comm->size(),
                           {.matrix_type = choice.precision.type()});
-  for (size_t i = 0; i < model->params().size(); ++i) {
-    at::Tensor value = at::empty(model->params()[i].shape);
-    model::InitParam(model->params()[i], /*seed=*/1, value);
-    flat.SetWeight(i, value);
-  }
-  model::BoundParams views = flat.views();
-  for (const model::BufferSpec& spec : model->buffers()) {
-    views.buffers.push_back(at::full(spec.shape, spec.initial));
-  }
-  model->Bind(std::move(views));
+  LoadWeights(weights, *model, flat);
   const bool again = choice.recompute;
   worker::TrainStep step(
       *comm, *model, flat,
@@ -63,8 +55,7 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
   if (alone) {  // what is resident beyond weights, gradients and moments is activations
     more = {{"base_mib", before + static_cast<double>(flat.bytes()) / (1 << 20)},
             {"arena_mib", static_cast<double>(model->arena_bytes()) / (1 << 20)},
-            {"flop", StepFlop(model->spec(), batches[0])},
-            {"gemm_rate", gemm_rate}};
+            {"flop", StepFlop(model->spec(), batches[0])}};
   }
 
   uint64_t update = 0;
@@ -88,12 +79,12 @@ int Run(const std::string& name, int64_t batch_size, int threads, const std::str
 }  // namespace contrail::bench
 
 int main(int argc, char** argv) {
-  if (argc < 5) {
-    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT [recompute|bf16|fp16 ...]\n", stderr);
+  if (argc < 6) {
+    std::fputs("step MODEL GLOBAL_BATCH THREADS INPUT WEIGHTS [recompute|bf16|fp16 ...]\n", stderr);
     return 2;
   }
   contrail::bench::Choice choice;
-  for (int i = 5; i < argc; ++i) {
+  for (int i = 6; i < argc; ++i) {
     if (std::string(argv[i]) == "recompute") {
       choice.recompute = true;
     } else {
@@ -101,8 +92,8 @@ int main(int argc, char** argv) {
     }
   }
   contrail::worker::SleepWhileWaiting(argc, argv);  // as the trainer does
-  const int code =
-      contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4], choice);
+  const int code = contrail::bench::Run(argv[1], std::atol(argv[2]), std::atoi(argv[3]), argv[4],
+                                        argv[5], choice);
   contrail::worker::ShutdownMpi();
   return code;
 }

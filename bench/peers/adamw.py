@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """torch.optim.AdamW over open_clip's parameters and parameter groups: what bench/adamw.cc does.
 
-  adamw.py MODEL THREADS default|fused [norm]      norm: clip_grad_norm_ before it
+  adamw.py MODEL THREADS [norm]      torch's fused one; norm: clip_grad_norm_ before it
 """
 import sys
 
@@ -14,7 +14,7 @@ torch.set_num_threads(int(sys.argv[2]))
 torch.manual_seed(1)
 model = CLIP(**MODELS[sys.argv[1]], quick_gelu=True)
 parameters = list(model.parameters())
-optimizer = make_optimizer(model, sys.argv[3], lr=1e-5)
+optimizer = make_optimizer(model, lr=1e-5)
 with torch.no_grad():
     for parameter in parameters:
         parameter.normal_(0, 0.02)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Whole training steps of open_clip in eager PyTorch, fp32: what bench/step.cc does.
+"""Whole training steps of open_clip in PyTorch, fp32: what bench/step.cc does.
 
-  open_clip_step.py MODEL BATCH THREADS INPUT [default|fused|compiled|amp]
-      which AdamW; compiled: the fused one, and the model through torch.compile; amp: the fused
-      one, and the model under autocast to bf16 (open_clip's --precision amp_bf16)
+  open_clip_step.py MODEL BATCH THREADS INPUT WEIGHTS [eager|compiled|amp|checkpointed]
+      compiled: the model through torch.compile; amp: under autocast to bf16 (open_clip's
+      --precision amp_bf16); checkpointed: open_clip's --grad-checkpointing
 
+Everything else is the fastest that PyTorch and open_clip offer on a CPU: the fused AdamW, and
+channels-last images and weights for the ResNets. WEIGHTS: a state dict, which ours starts from too.
 The towers are equal to Contrail's (model/registry.cc). Images arrive as open_clip's loader gives
 them, normalised fp32; captions padded to 77 tokens, as its tokenizer does.
 """
@@ -54,15 +56,22 @@ def read_batches(path, batch):
     return [((images[i:i + batch] / 255 - MEAN) / STD, texts[i:i + batch]) for i in whole]
 
 
-def make_optimizer(model, kind, lr=1e-3):
+def make_model(name, weights):
+    model = CLIP(**MODELS[name], quick_gelu=True)
+    model.load_state_dict(torch.load(weights))
+    if name.startswith("RN"):
+        model = model.to(memory_format=torch.channels_last)
+    return model.train()
+
+
+def make_optimizer(model, lr=1e-3):
     """open_clip's own parameter groups (open_clip_train/main.py)."""
     def gain_or_bias(name, p):
         return p.ndim < 2 or "bn" in name or "ln" in name or "bias" in name or "logit_scale" in name
     named = list(model.named_parameters())
     groups = [{"params": [p for n, p in named if gain_or_bias(n, p)], "weight_decay": 0.0},
               {"params": [p for n, p in named if not gain_or_bias(n, p)], "weight_decay": 0.2}]
-    fused = {"fused": True} if kind != "default" else {}
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, **fused)
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
 def trainer(model, forward, loss_of, optimizer, batches):
@@ -86,22 +95,24 @@ def trainer(model, forward, loss_of, optimizer, batches):
 
 
 def main():
-    name, batch, threads, path = sys.argv[1:5]
+    name, batch, threads, path, weights = sys.argv[1:6]
+    kind = sys.argv[6] if len(sys.argv) > 6 else "eager"
     torch.set_num_threads(int(threads))
-    torch.manual_seed(1)
     batches = read_batches(path, int(batch))
+    if name.startswith("RN"):
+        batches = [(images.contiguous(memory_format=torch.channels_last), texts)
+                   for images, texts in batches]
     before = status_mib("VmRSS:")
-    model = CLIP(**MODELS[name], quick_gelu=True)
-    model.train()
-    loss_of = ClipLoss(cache_labels=True)
-    kind = sys.argv[5] if len(sys.argv) > 5 else "default"
-    optimizer = make_optimizer(model, kind)
+    model = make_model(name, weights)
+    if kind == "checkpointed":
+        model.set_grad_checkpointing()
+    optimizer = make_optimizer(model)
     # Weights, gradients and two moments, fp32: what is resident beyond them is activations.
     base = before + 16 * sum(p.numel() for p in model.parameters()) / 2**20
     forward = torch.compile(model) if kind == "compiled" else model
     if kind == "amp":
         forward = torch.autocast("cpu", torch.bfloat16)(model)
-    serve(trainer(model, forward, loss_of, optimizer, batches), base_mib=base)
+    serve(trainer(model, forward, ClipLoss(cache_labels=True), optimizer, batches), base_mib=base)
 
 
 if __name__ == "__main__":

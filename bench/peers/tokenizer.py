@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""open_clip's tokenizer: captions to padded tensors. What bench/tokenizer.cc does; its own cache of
+"""open_clip's tokenizer: captions to one padded tensor. What bench/tokenizer.cc does; its own cache of
 words is kept, as in training.
 
   tokenizer.py CAPTIONS_FILE
@@ -16,7 +16,7 @@ tokenizer = SimpleTokenizer()
 
 def work(repetitions):
     for _ in range(repetitions):
-        tokens = sum(int((tokenizer(caption).argmax() + 1)) for caption in captions)
+        tokens = int((tokenizer(captions).argmax(dim=1) + 1).sum())
     return tokens
 
 
