@@ -34,11 +34,13 @@ struct Config {
   struct {
     std::vector<std::string> train;  // tar shards, braces allowed; relative to the config file
     std::string crop = "random-square";
-    double crop_scale_min = 0.9;     // random-resized only
-    int64_t shuffle_window = 65536;  // samples shuffled together across shards
-    int64_t workers = 1;             // decode threads a rank
-    std::string tokenizer;           // "" = the BPE merges shipped beside the program
-    std::string mean_std = "clip";   // "clip" | "half"
+    double crop_scale_min = 0.9;       // random-resized only
+    int64_t shuffle_window = 65536;    // samples shuffled together across shards
+    int64_t workers = 1;               // decode threads a rank
+    std::string caption_key = "txt";   // "txt" | "json:FIELD"
+    double max_empty_captions = 0.05;  // a larger share of samples without one stops the start
+    std::string tokenizer;             // "" = the BPE merges shipped beside the program
+    std::string mean_std = "clip";     // "clip" | "half"
   } data;
   struct {
     int64_t global_batch_size = 32768;

@@ -107,6 +107,7 @@ BytePairMerges::BytePairMerges(const std::string& path) : byte_id_(MakeAlphabet(
 }
 
 std::vector<int32_t> BytePairMerges::Encode(std::string_view word) const {
+  word = word.substr(0, kMaxWord);
   std::vector<int32_t> pieces;
   pieces.reserve(word.size());
   for (const char c : word) pieces.push_back(byte_id_[static_cast<unsigned char>(c)]);

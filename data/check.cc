@@ -16,24 +16,39 @@
 namespace contrail::data {
 namespace {
 
+// What is wrong with one sample only; all else ends the check.
+bool IsOfOneSample(const Error& error) {
+  return error.id() == "E-DATA-IMAGE" || error.id() == "E-DATA-JSON" ||
+         error.id() == "E-DATA-LABEL";
+}
+
+void CheckCaption(const std::string& caption, const std::string& key, const Tokenizer& tokenizer,
+                  CheckReport& part) {
+  if (Trim(caption).empty()) {
+    if (part.missing_captions++ == 0) part.first_missing = key;
+    return;
+  }
+  const size_t length = tokenizer.Encode(caption).size();
+  ++part.tokens[length];
+  // A caption of exactly 77 tokens counts as cut; few are that long by nature.
+  part.cut_captions += length == kContextLength ? 1 : 0;
+  const std::string_view encoding = OtherEncoding(caption);
+  if (encoding.empty()) return;
+  if (part.other_encodings++ == 0) part.first_other = key + " is " + std::string(encoding);
+}
+
 // One thread's part of the report.
 void CheckSample(const Dataset& dataset, const Tokenizer& tokenizer, uint64_t i,
                  CheckReport& part) {
-  const Dataset::Sample sample = dataset.Read(i);
-  part.image_bytes += sample.image.size();
-  part.labelled += sample.label >= 0 ? 1 : 0;
-  if (Trim(sample.caption).empty()) {
-    ++part.missing_captions;
-  } else {
-    const size_t length = tokenizer.Encode(sample.caption).size();
-    ++part.tokens[length];
-    // A caption of exactly 77 tokens counts as cut; few are that long by nature.
-    part.cut_captions += length == kContextLength ? 1 : 0;
-  }
   const std::string key = dataset.Key(i);
   try {
+    const Dataset::Sample sample = dataset.Read(i);
+    part.image_bytes += sample.image.size();
+    part.labelled += sample.label >= 0 ? 1 : 0;
+    CheckCaption(sample.caption, key, tokenizer, part);
     DecodeImage(sample.image, key);
   } catch (const Error& error) {
+    if (!IsOfOneSample(error)) throw;
     part.broken.emplace_back(key, error.what());
   }
 }
@@ -46,7 +61,10 @@ CheckReport EmptyReport() {
 
 void Merge(const CheckReport& part, CheckReport& total) {
   total.image_bytes += part.image_bytes;
+  if (total.first_missing.empty()) total.first_missing = part.first_missing;
   total.missing_captions += part.missing_captions;
+  if (total.first_other.empty()) total.first_other = part.first_other;
+  total.other_encodings += part.other_encodings;
   total.labelled += part.labelled;
   total.cut_captions += part.cut_captions;
   for (size_t n = 0; n < part.tokens.size(); ++n) total.tokens[n] += part.tokens[n];
@@ -54,6 +72,11 @@ void Merge(const CheckReport& part, CheckReport& total) {
 }
 
 }  // namespace
+
+MissingCaptions CheckReport::missing() const {
+  const bool evaluation = missing_captions == samples && labelled == samples;
+  return {evaluation ? 0 : missing_captions, samples, first_missing};
+}
 
 double CheckReport::mean_tokens() const {
   uint64_t captions = 0;
@@ -107,6 +130,7 @@ CheckReport CheckDataset(const Dataset& dataset, const Tokenizer& tokenizer, int
   CheckReport report = EmptyReport();
   report.shards = dataset.shard_sizes().size();
   report.samples = dataset.size();
+  report.left_out = dataset.left_out();
   for (const CheckReport& part : parts) Merge(part, report);
   return report;
 }
@@ -121,7 +145,10 @@ std::string ReportText(const CheckReport& r) {
   line("samples", std::to_string(r.samples));
   line("image bytes", HumanBytes(r.image_bytes));
   line("undecodable images", std::to_string(r.broken.size()));
-  line("missing captions", std::to_string(r.missing_captions));
+  line("passed over", r.left_out.Any() ? Describe(r.left_out) : "0");
+  const auto first = [](const std::string& key) { return key.empty() ? "" : ", first " + key; };
+  line("missing captions", std::to_string(r.missing_captions) + first(r.first_missing));
+  line("captions not UTF-8", std::to_string(r.other_encodings) + first(r.first_other));
   line("labelled", std::to_string(r.labelled));
   char tokens[128];
   std::snprintf(tokens, sizeof tokens, "mean %.1f, half within %llu, 99 %% within %llu",
@@ -136,6 +163,16 @@ std::string ReportText(const CheckReport& r) {
   return text;
 }
 
+namespace {
+
+nlohmann::ordered_json LeftOutJson(const LeftOut& counts) {
+  nlohmann::ordered_json json = {{"groups", counts.groups}};
+  for (size_t i = 0; i < kLeftOutKinds.size(); ++i) json[kLeftOutKinds[i]] = counts.pictures[i];
+  return json;
+}
+
+}  // namespace
+
 std::string ReportJson(const CheckReport& r) {
   nlohmann::ordered_json broken = nlohmann::ordered_json::array();
   for (const auto& [key, message] : r.broken) broken.push_back({{"key", key}, {"error", message}});
@@ -143,7 +180,9 @@ std::string ReportJson(const CheckReport& r) {
                                        {"samples", r.samples},
                                        {"image_bytes", r.image_bytes},
                                        {"undecodable", broken},
+                                       {"passed_over", LeftOutJson(r.left_out)},
                                        {"missing_captions", r.missing_captions},
+                                       {"captions_not_utf8", r.other_encodings},
                                        {"labelled", r.labelled},
                                        {"mean_tokens", r.mean_tokens()},
                                        {"token_histogram", r.tokens},

@@ -1,6 +1,7 @@
 #include "data/commands.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <limits>
 #include <thread>
@@ -49,7 +50,14 @@ int RunPack(const ParsedArgs& args) {
   if (options.name.empty() || options.name.find('/') != std::string::npos) {
     throw UserError("E-CLI-VALUE", "--name", "a shard name is a file name without slashes");
   }
+  options.caption_key = args.Value("--caption-key", options.caption_key);
   const PackResult result = Pack(PosixFileSystem(), options);
+  const PackNotes& notes = result.notes;
+  if (notes.left_out.Any()) LogWarning("passed over: " + Describe(notes.left_out));
+  if (notes.not_utf8 > 0) {
+    LogWarning(Count(notes.not_utf8, "caption") + " not in UTF-8, perhaps in Windows-1252, first " +
+               notes.first_not_utf8);
+  }
   LogInfo("packed " + Count(result.samples, "sample") + " into " +
           Count(result.shards.size(), "shard") + " (" + HumanBytes(result.bytes) + "): " +
           result.shards.front() + (result.shards.size() > 1 ? " to " + result.shards.back() : ""));
@@ -80,12 +88,28 @@ int RunIndex(const ParsedArgs& args) {
   return kExitDone;
 }
 
+// A share of samples, 0 to 1.
+double Share(const ParsedArgs& args, const std::string& option, double otherwise) {
+  const std::string text = args.Value(option);
+  if (text.empty()) return otherwise;
+  double share = -1;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), share);
+  if (code != std::errc() || end != text.data() + text.size() || !(share >= 0 && share <= 1)) {
+    throw UserError("E-CLI-VALUE", option, "'" + text + "' is no share",
+                    "give a number from 0 to 1");
+  }
+  return share;
+}
+
 int RunCheck(const ParsedArgs& args) {
-  const auto dataset = Dataset::Open(args.positional);
+  const double max_empty = Share(args, "--max-empty-captions", Config().data.max_empty_captions);
+  const auto dataset =
+      Dataset::Open(args.positional, {}, ParseCaptionKey(args.Value("--caption-key", "txt")));
   const auto tokenizer = Tokenizer::Load();
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const CheckReport report = CheckDataset(*dataset, *tokenizer, threads);
   Print(args.Has("--json") ? ReportJson(report) : ReportText(report));
+  CheckMissingCaptions(report.missing(), max_empty, Join(args.positional, ", "));
   return report.broken.empty() ? kExitDone : kExitUser;
 }
 

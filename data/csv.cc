@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/strings.h"
+#include "data/caption.h"
 
 namespace contrail::data {
 
@@ -13,6 +14,7 @@ CsvReader::CsvReader(const std::string& path) : path_(path) {
     throw UserError("E-DATA-MISSING", path, "no such file", "check the path");
   }
   text_ = PosixFileSystem().ReadAll(path);
+  RefuseWideText(std::string_view(text_).substr(0, kMaxCaption), path);
   if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;  // a byte-order mark
   const std::string first = text_.substr(at_, text_.find('\n', at_) - at_);
   if (first.find('\t') != std::string::npos) separator_ = '\t';

@@ -9,7 +9,8 @@ namespace contrail::data {
 
 class CsvReader {
  public:
-  // Reads the file and its header; a tab in the header makes it a TSV. Throws UserError E-DATA-CSV.
+  // Reads the file and its header; a tab in the header makes it a TSV. Throws UserError E-DATA-CSV,
+  // E-DATA-MISSING, E-DATA-ENCODING (UTF-16).
   explicit CsvReader(const std::string& path);
 
   const std::vector<std::string>& header() const { return header_; }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 
 #include "common/error.h"
 #include "common/hash.h"
@@ -13,15 +12,18 @@ namespace contrail::data {
 namespace {
 
 constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
-constexpr uint64_t kMaxGap = 64 * 1024;             // bytes read for nothing to save a second read
+constexpr uint64_t kMaxLabel = 64;
+constexpr uint64_t kMaxGap = 64 * 1024;  // bytes read for nothing to save a second read
 
 std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 class TarDataset : public Dataset {
  public:
   // Reads the heads itself; what it had to scan for them stays open.
-  TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard)
-      : cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+  TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard,
+             const CaptionKey& caption_key)
+      : caption_key_(caption_key),
+        cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples) {
     std::vector<ShardHead> heads;
     for (size_t shard = 0; shard < paths.size(); ++shard) {
       heads.push_back(cache_.Head(shard));
@@ -30,8 +32,9 @@ class TarDataset : public Dataset {
     Number(heads);
   }
 
-  explicit TarDataset(const std::vector<ShardHead>& heads)
-      : cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+  TarDataset(const std::vector<ShardHead>& heads, const CaptionKey& caption_key)
+      : caption_key_(caption_key),
+        cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples) {
     Number(heads);
   }
 
@@ -56,10 +59,21 @@ class TarDataset : public Dataset {
     const SampleEntry& entry = Entry(*open, shard, sample);
     Sample out;
     std::string label;
-    ReadParts(open->file,
-              {{entry.image, &out.image}, {entry.caption, &out.caption}, {entry.label, &label}});
+    RefuseHuge(entry, sample);
+    ReadParts(open->file, {{entry.image, &out.image},
+                           {CaptionOf(entry), &out.caption},
+                           {Start(entry.label, kMaxLabel), &label}});
+    if (!caption_key_.json_field.empty() && entry.json.present()) {
+      out.caption = JsonCaption(out.caption, caption_key_.json_field, Key(sample));
+    }
     if (entry.label.present()) out.label = ParseLabel(label, sample);
     return out;
+  }
+
+  LeftOut left_out() const override { return left_out_; }
+
+  MissingCaptions CountMissingCaptions() const override {
+    return caption_key_.json_field.empty() ? CountMissingTexts() : ProbeJson();
   }
 
  private:
@@ -67,6 +81,59 @@ class TarDataset : public Dataset {
     Extent extent;
     std::string* to;
   };
+
+  static Extent Start(Extent extent, uint64_t most) {
+    extent.size = std::min(extent.size, most);
+    return extent;
+  }
+
+  // Of a text no more than its tokens can need; a .json whole.
+  Extent CaptionOf(const SampleEntry& entry) const {
+    return caption_key_.json_field.empty() ? Start(entry.caption, kMaxCaption) : entry.json;
+  }
+
+  void RefuseHuge(const SampleEntry& entry, uint64_t sample) const {
+    constexpr uint64_t kMaxImage = 256'000'000;
+    constexpr uint64_t kMaxJson = 1'000'000;
+    if (entry.image.size > kMaxImage) {
+      throw UserError("E-DATA-IMAGE", Key(sample),
+                      "a picture of " + HumanBytes(entry.image.size) + ", more than 256 MB");
+    }
+    if (!caption_key_.json_field.empty() && entry.json.size > kMaxJson) {
+      throw UserError("E-DATA-JSON", Key(sample),
+                      "a .json of " + HumanBytes(entry.json.size) + ", more than 1 MB");
+    }
+  }
+
+  MissingCaptions CountMissingTexts() const {
+    MissingCaptions missing{.of = size()};
+    for (size_t shard = 0; shard < captions_.size(); ++shard) {
+      const uint64_t samples = start_[shard + 1] - start_[shard];
+      if (captions_[shard] >= samples) continue;
+      if (missing.count == 0) missing.first = FirstWithoutText(shard);
+      missing.count += samples - captions_[shard];
+    }
+    return missing;
+  }
+
+  std::string FirstWithoutText(size_t shard) const {
+    const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
+    for (const SampleEntry& entry : open->index.samples) {
+      if (!entry.caption.present()) return BaseName(open->file.path()) + "/" + entry.key;
+    }
+    return BaseName(open->file.path());
+  }
+
+  MissingCaptions ProbeJson() const {
+    constexpr uint64_t kProbes = 256;
+    MissingCaptions missing{.of = std::min(kProbes, size())};
+    for (uint64_t i = 0; i < missing.of; ++i) {
+      const uint64_t sample = i * size() / missing.of;
+      if (!Trim(Read(sample).caption).empty()) continue;
+      if (missing.count++ == 0) missing.first = Key(sample);
+    }
+    return missing;
+  }
 
   static std::vector<std::string> PathsOf(const std::vector<ShardHead>& heads) {
     std::vector<std::string> paths;
@@ -79,6 +146,8 @@ class TarDataset : public Dataset {
     for (const ShardHead& head : heads) {
       start_.push_back(start_.back() + head.samples);
       bytes_.push_back(head.bytes);
+      captions_.push_back(head.captions);
+      left_out_.Add(head.left_out);
       identity += BaseName(head.path) + " " + std::to_string(head.bytes) + " " +
                   std::to_string(head.samples) + "\n";
     }
@@ -138,52 +207,44 @@ class TarDataset : public Dataset {
     return label;
   }
 
+  const CaptionKey caption_key_;
   mutable ShardCache cache_;
   std::vector<uint64_t> start_{0};
   std::vector<uint64_t> bytes_;
+  std::vector<uint64_t> captions_;
+  LeftOut left_out_;
   std::string fingerprint_;
 };
 
 }  // namespace
 
-std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
-  std::vector<std::string> paths;
-  for (const std::string& pattern : patterns) {
-    for (const std::string& path : ExpandBraces(pattern)) {
-      std::error_code not_there;
-      if (!std::filesystem::is_directory(path, not_there)) {
-        paths.push_back(path);
-        continue;
-      }
-      for (const std::string& name : PosixFileSystem().List(path)) {
-        if (name.ends_with(".tar")) paths.push_back(path + "/" + name);
-      }
-    }
-  }
-  return paths;
-}
-
 ShardHead ReadShardHead(const std::string& path) {
   const PositionedFile tar(path);
-  const std::optional<IndexHead> head = ReadIndexHead(tar);
-  return {path, tar.size(), head ? head->samples : ScanShard(tar).samples.size()};
+  const std::optional<IndexHead> sidecar = ReadIndexHead(tar);
+  const IndexHead head = sidecar ? *sidecar : ScanShard(tar).Head();
+  return {path, tar.size(), head.samples, head.captions, head.left_out};
 }
 
-std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads) {
-  return std::make_shared<TarDataset>(heads);
+std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads,
+                                                  const CaptionKey& caption_key) {
+  return std::make_shared<TarDataset>(heads, caption_key);
 }
 
 std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns,
-                                             const OnShard& on_shard) {
-  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard);
+                                             const OnShard& on_shard,
+                                             const CaptionKey& caption_key) {
+  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard, caption_key);
   CheckNotEmpty(*dataset, patterns);
   return dataset;
 }
 
 void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patterns) {
   if (dataset.size() > 0) return;
-  throw UserError("E-DATA-EMPTY", Join(patterns, ", "), "no sample with a picture in it",
-                  "a sample is a .jpg, .jpeg or .png member of a tar; see docs/data-format.md");
+  const LeftOut left_out = dataset.left_out();
+  throw UserError(
+      "E-DATA-EMPTY", Join(patterns, ", "),
+      "no sample with a picture in it" + (left_out.Any() ? ": " + Describe(left_out) : ""),
+      "a sample is a .jpg, .jpeg, .png or .webp member of a tar; see docs/data-format.md");
 }
 
 }  // namespace contrail::data

@@ -8,17 +8,21 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/caption.h"
+#include "data/left_out.h"
 #include "data/order.h"
 
 namespace contrail::data {
 
 class Tokenizer;
 
-// What a data set must know of a shard to number its samples.
+// What a data set must know of a shard to number its samples, and what is told of it at a start.
 struct ShardHead {
   std::string path;
   uint64_t bytes = 0;
   uint64_t samples = 0;
+  uint64_t captions = 0;  // samples with a caption in a .txt
+  LeftOut left_out = {};
 };
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
@@ -31,11 +35,13 @@ class Dataset {
   // Expands braces (a directory stands for the .tar files in it) and reads every shard's head.
   // Throws as ReadShardHead does, and UserError E-DATA-EMPTY.
   static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns,
-                                             const OnShard& on_shard = {});
+                                             const OnShard& on_shard = {},
+                                             const CaptionKey& caption_key = {});
   // From heads that were read before, perhaps by another process: opens nothing. A shard is opened
   // when a sample of it is first read; then one of another size or number of samples throws
   // UserError E-DATA-INDEX. May be empty.
-  static std::shared_ptr<const Dataset> OpenKnown(const std::vector<ShardHead>& heads);
+  static std::shared_ptr<const Dataset> OpenKnown(const std::vector<ShardHead>& heads,
+                                                  const CaptionKey& caption_key = {});
   virtual ~Dataset() = default;
 
   virtual uint64_t size() const = 0;
@@ -44,19 +50,33 @@ class Dataset {
   // Fingerprint of names, sizes and sample counts: ranks that disagree must not train together.
   virtual std::string Fingerprint() const = 0;
 
+  // What lies in the shards and is no sample.
+  virtual LeftOut left_out() const { return {}; }
+  // How many samples have no caption, and the key of the first. Counted from the shards' heads
+  // where captions are .txt members; else told from a sample of the samples, evenly spaced.
+  virtual MissingCaptions CountMissingCaptions() const { return {}; }
+
   struct Sample {
-    std::string image;    // encoded bytes (.jpg .jpeg .png)
-    std::string caption;  // .txt; empty where the shard has none
+    std::string image;    // encoded bytes (.jpg .jpeg .png .webp)
+    std::string caption;  // as the caption key says, cut to what 77 tokens can need; "" where none
     int64_t label = -1;   // .cls
   };
+  // Throws UserError of this one sample: E-DATA-IMAGE (a picture of more than 256 MB),
+  // E-DATA-JSON (a .json that is none), E-DATA-LABEL.
   virtual Sample Read(uint64_t sample) const = 0;  // thread safe
 };
 
 // Throws UserError E-DATA-EMPTY where no shard of the data set has a sample.
 void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patterns);
 
-// The shards that patterns name: braces expanded, a directory stands for the .tar files in it.
+// The shards that patterns name: braces expanded; of what is no file, *, ? and [...] stand for the
+// files that match; a directory stands for the .tar files in it. Names that start with a dot are
+// passed over. Throws UserError E-DATA-MISSING where nothing matches.
 std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns);
+
+// `text` as one pattern where it names what is there (a path may hold spaces), else as several
+// patterns with spaces between.
+std::vector<std::string> ShardPatterns(const std::string& text);
 
 // How a batch is made from samples.
 struct LoadOptions {

@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/strings.h"
+#include "data/caption.h"
 
 namespace contrail::data {
 namespace {
@@ -21,6 +22,8 @@ std::vector<Line> ReadLines(const std::string& path, const std::string& what) {
   } catch (const Error&) {
     throw UserError("E-DATA-NAMES", path, "cannot read the " + what, "check the path");
   }
+  RefuseWideText(text, path);
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);  // a byte-order mark
   std::vector<Line> lines;
   size_t number = 0;
   for (const std::string& raw : Split(text, '\n')) {

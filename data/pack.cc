@@ -2,6 +2,7 @@
 
 #include "common/error.h"
 #include "common/strings.h"
+#include "data/caption.h"
 #include "data/names.h"
 #include "data/shard_writer.h"
 
@@ -34,6 +35,11 @@ void AddNames(const PackOptions& options, ShardWriter& writer) {
 
 }  // namespace
 
+void PackSource::NoteEncoding(const std::string& text, const std::string& where) {
+  if (RefuseWideText(text, where).empty()) return;
+  if (notes_.not_utf8++ == 0) notes_.first_not_utf8 = where;
+}
+
 PackResult Pack(FileSystem& files, const PackOptions& options) {
   CONTRAIL_ASSERT(options.shard_samples > 0);
   RefuseExisting(files, options);
@@ -50,7 +56,9 @@ PackResult Pack(FileSystem& files, const PackOptions& options) {
     if (++written == options.limit) break;
   } while (source->Next(sample));
   AddNames(options, writer);
-  return writer.Commit();
+  PackResult result = writer.Commit();
+  result.notes = source->notes();
+  return result;
 }
 
 }  // namespace contrail::data

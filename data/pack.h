@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/file_system.h"
+#include "data/left_out.h"
 
 namespace contrail::data {
 
@@ -17,6 +18,8 @@ struct PackOptions {
   uint64_t shard_samples = 10000;
   uint64_t seed = 0;   // which template a sample gets
   uint64_t limit = 0;  // stop after so many samples; 0 = all
+  std::string caption_key =
+      "txt";  // of a folder: "txt", or "json:FIELD" of a .json beside a picture
 
   // One source: an IDX pair, a folder, or a table.
   std::string images;
@@ -28,10 +31,18 @@ struct PackOptions {
   std::string templates;  // without it: "a photo of a {}."
 };
 
+// What is told when all is packed.
+struct PackNotes {
+  LeftOut left_out;            // of a folder: pictures of other kinds
+  uint64_t not_utf8 = 0;       // captions
+  std::string first_not_utf8;  // file and line of one
+};
+
 struct PackResult {
   uint64_t samples = 0;
   uint64_t bytes = 0;               // of all shards
   std::vector<std::string> shards;  // paths
+  PackNotes notes;
 };
 
 // One sample on its way into a shard; an empty text is a member left out.
@@ -51,10 +62,18 @@ class PackSource {
   virtual ~PackSource() = default;
   // False at the end.
   virtual bool Next(PackSample& sample) = 0;
+  const PackNotes& notes() const { return notes_; }
+
+ protected:
+  // Throws UserError E-DATA-ENCODING for UTF-16; notes what is no UTF-8 else.
+  void NoteEncoding(const std::string& text, const std::string& where);
+
+  PackNotes notes_;
 };
 
 // Throw UserError: E-DATA-IDX (not an IDX file, or images and labels that do not belong together),
-// E-DATA-NAMES, E-DATA-CAPTION (a picture without one), E-DATA-CSV (file:line), E-DATA-MISSING.
+// E-DATA-NAMES, E-DATA-CAPTION (a picture without one), E-DATA-CSV (file:line), E-DATA-MISSING,
+// E-DATA-FOLDER (a link or folder that cannot be followed), E-DATA-ENCODING (a text in UTF-16).
 std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options);
 std::unique_ptr<PackSource> OpenFolderSource(const PackOptions& options);
 std::unique_ptr<PackSource> OpenCsvSource(const PackOptions& options);

@@ -1,8 +1,6 @@
 // Pictures that lie in files of their own: a folder with captions beside them, or a table of paths
 // and captions. Files are copied as they are.
 
-#include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -11,24 +9,15 @@
 
 #include "common/error.h"
 #include "common/strings.h"
+#include "data/caption.h"
 #include "data/csv.h"
 #include "data/pack.h"
+#include "data/picture_folder.h"
 
 namespace contrail::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-// "jpg", "jpeg", "png"; nothing for another kind of file.
-std::optional<std::string> PictureExtension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (extension == ".jpg" || extension == ".jpeg" || extension == ".png") {
-    return extension.substr(1);
-  }
-  return std::nullopt;
-}
 
 std::string ReadPicture(const std::string& path, const std::string& where) {
   if (!PosixFileSystem().Exists(path)) {
@@ -51,22 +40,15 @@ PackSample NumberedSample(uint64_t number, const std::string& source) {
 
 class FolderSource : public PackSource {
  public:
-  explicit FolderSource(const PackOptions& options) : folder_(options.folder) {
+  explicit FolderSource(const PackOptions& options)
+      : folder_(options.folder), caption_key_(ParseCaptionKey(options.caption_key)) {
     std::error_code error;
     if (!fs::is_directory(folder_, error)) {
       throw UserError("E-DATA-MISSING", options.folder, "no such folder", "check the path");
     }
-    try {
-      const auto walk = fs::directory_options::follow_directory_symlink;
-      for (const auto& entry : fs::recursive_directory_iterator(folder_, walk)) {
-        if (entry.is_regular_file() && PictureExtension(entry.path())) {
-          pictures_.push_back(entry.path().lexically_relative(folder_).string());
-        }
-      }
-    } catch (const fs::filesystem_error& cause) {
-      throw EnvironmentError("E-IO", options.folder, cause.what());
-    }
-    std::sort(pictures_.begin(), pictures_.end());
+    PictureFolder found = ListPictures(options.folder);
+    pictures_ = std::move(found.pictures);
+    notes_.left_out = found.left_out;
   }
 
   bool Next(PackSample& sample) override {
@@ -74,9 +56,9 @@ class FolderSource : public PackSource {
     const std::string& name = pictures_[next_];
     const fs::path picture = folder_ / name;
     sample = NumberedSample(next_++, name);
-    sample.extension = *PictureExtension(picture);
+    sample.extension = ExtensionOf(name);
     sample.image = ReadPicture(picture.string(), picture.string());
-    if (const auto caption = Beside(picture, ".txt")) {
+    if (const auto caption = CaptionOf(picture)) {
       sample.caption = *caption;
       sample.has_caption = true;
     }
@@ -89,6 +71,17 @@ class FolderSource : public PackSource {
   }
 
  private:
+  std::optional<std::string> CaptionOf(const fs::path& picture) {
+    const bool json = !caption_key_.json_field.empty();
+    const char* const extension = json ? ".json" : ".txt";
+    std::optional<std::string> text = Beside(picture, extension);
+    if (!text) return std::nullopt;
+    const std::string where = fs::path(picture).replace_extension(extension).string();
+    if (json) *text = JsonCaption(*text, caption_key_.json_field, where);
+    NoteEncoding(*text, where);
+    return text;
+  }
+
   static std::optional<std::string> Beside(fs::path path, const char* extension) {
     path.replace_extension(extension);
     if (!PosixFileSystem().Exists(path.string())) return std::nullopt;
@@ -96,6 +89,7 @@ class FolderSource : public PackSource {
   }
 
   const fs::path folder_;
+  const CaptionKey caption_key_;
   std::vector<std::string> pictures_;  // relative, sorted
   size_t next_ = 0;
 };
@@ -117,15 +111,17 @@ class CsvSource : public PackSource {
     if (!table_.Next(row)) return false;
     const std::string& name = row[path_column_];
     const fs::path picture = folder_ / name;
-    const std::optional<std::string> extension = PictureExtension(picture);
-    if (!extension) {
-      throw UserError("E-DATA-CSV", table_.where(), "'" + name + "' is no .jpg, .jpeg or .png",
+    const std::string extension = ExtensionOf(name);
+    if (!IsPictureExtension(extension)) {
+      throw UserError("E-DATA-CSV", table_.where(),
+                      "'" + name + "' is no .jpg, .jpeg, .png or .webp",
                       "the column '" + table_.header()[path_column_] + "' holds image paths");
     }
     sample = NumberedSample(next_++, name);
-    sample.extension = *extension;
+    sample.extension = extension;
     sample.image = ReadPicture(picture.string(), table_.where());
     sample.caption = row[caption_column_];
+    NoteEncoding(sample.caption, table_.where());
     sample.has_caption = true;
     return true;
   }

@@ -1,6 +1,8 @@
 // IDX files (MNIST, Fashion-MNIST): a big-endian header, then bytes; usually gzipped.
 
+#include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <stdexcept>
 
 #include "common/error.h"
@@ -31,6 +33,15 @@ uint32_t BigEndian(const std::string& bytes, size_t at) {
   return value;
 }
 
+// Nothing where it is more than 64 bits hold: a header may say anything.
+std::optional<uint64_t> Product(const std::vector<uint32_t>& shape) {
+  uint64_t product = 1;
+  for (const uint32_t n : shape) {
+    if (__builtin_mul_overflow(product, uint64_t{n}, &product)) return std::nullopt;
+  }
+  return product;
+}
+
 // Unsigned bytes of `low` to `high` dimensions.
 Idx ReadIdx(const std::string& path, size_t low, size_t high) {
   constexpr size_t kLimit = size_t{8} << 30;
@@ -49,14 +60,12 @@ Idx ReadIdx(const std::string& path, size_t low, size_t high) {
     throw Bad(path, "not an IDX file of bytes with " + std::to_string(low) +
                         (low == high ? "" : " or " + std::to_string(high)) + " dimensions");
   }
-  uint64_t elements = 1;
-  for (size_t i = 0; i < dimensions; ++i) {
-    idx.shape.push_back(BigEndian(idx.bytes, 4 + 4 * i));
-    elements *= idx.shape.back();
-  }
+  for (size_t i = 0; i < dimensions; ++i) idx.shape.push_back(BigEndian(idx.bytes, 4 + 4 * i));
+  const std::optional<uint64_t> elements = Product(idx.shape);
   if (idx.bytes.size() - idx.data != elements) {
-    throw Bad(path, "its header promises " + std::to_string(elements) + " bytes, it holds " +
-                        std::to_string(idx.bytes.size() - idx.data));
+    throw Bad(path, "its header promises " +
+                        (elements ? std::to_string(*elements) : std::string("more than 2^64")) +
+                        " bytes, it holds " + std::to_string(idx.bytes.size() - idx.data));
   }
   return idx;
 }
@@ -77,6 +86,11 @@ class IdxSource : public PackSource {
     channels_ = images_.shape.size() == 4 ? images_.shape[3] : 1;
     if ((channels_ != 1 && channels_ != 3) || images_.shape[1] == 0 || images_.shape[2] == 0) {
       throw Bad(options.images, "images must be [n, height, width] or [n, height, width, 3]");
+    }
+    if (int64_t{images_.shape[1]} * images_.shape[2] > kMaxPixels ||
+        std::max(images_.shape[1], images_.shape[2]) > kMaxPngEdge) {
+      throw Bad(options.images, "pictures of " + std::to_string(images_.shape[2]) + " x " +
+                                    std::to_string(images_.shape[1]) + " pixels are too large");
     }
     for (uint32_t i = 0; i < labels_.shape[0]; ++i) {
       if (Label(i) < classes_.size()) continue;

@@ -55,20 +55,49 @@ bool ReadHeader(Context& c) {
   return true;
 }
 
-bool ReadPixels(Context& c, png_bytepp rows) {
-  if (setjmp(png_jmpbuf(c.png)) != 0) return false;
+// True where every row was read, whatever came after it.
+bool HasAllRows(const Context& c) {
+  if (png_get_interlace_type(c.png, c.info) != PNG_INTERLACE_NONE) {
+    constexpr int kPasses = 7;
+    return png_get_current_pass_number(c.png) >= kPasses;
+  }
+  return png_get_current_row_number(c.png) >= png_get_image_height(c.png, c.info);
+}
+
+void SetTransforms(Context& c) {
   const int type = png_get_color_type(c.png, c.info);
   const int depth = png_get_bit_depth(c.png, c.info);
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(c.png);
   if (type == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(c.png);
-  if (depth == 16) png_set_strip_16(c.png);
-  if ((type & PNG_COLOR_MASK_COLOR) == 0) png_set_gray_to_rgb(c.png);
+  if (depth == 16 && type != PNG_COLOR_TYPE_GRAY) png_set_strip_16(c.png);
+  if (type == PNG_COLOR_TYPE_GRAY_ALPHA || (type == PNG_COLOR_TYPE_GRAY && depth < 16)) {
+    png_set_gray_to_rgb(c.png);
+  }
   png_set_strip_alpha(c.png);
   png_set_interlace_handling(c.png);
+}
+
+// The chunks after the pixels are not looked at, nor the check sums of those that hold the pixels:
+// the data's own stream tells whether it is whole, and PIL reads such files.
+bool ReadPixels(Context& c, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(c.png)) != 0) return HasAllRows(c);
+  png_set_crc_action(c.png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+  SetTransforms(c);
   png_read_update_info(c.png, c.info);
   png_read_image(c.png, rows);
-  png_read_end(c.png, nullptr);
   return true;
+}
+
+// Two bytes a pixel, big end first, to three: gray of 16 bits is cut at 255, as PIL does it. From
+// the row's end to its start, because both forms lie in one place.
+void CutGray16(Image& image) {
+  for (int y = 0; y < image.height; ++y) {
+    uint8_t* row = image.row(y);
+    for (size_t x = static_cast<size_t>(image.width); x-- > 0;) {
+      const uint8_t value = row[2 * x] != 0 ? 255 : row[2 * x + 1];
+      for (size_t i = 0; i < 3; ++i) row[3 * x + i] = value;
+    }
+  }
 }
 
 bool WritePixels(Context& c, int width, int height, int channels, png_bytepp rows) {
@@ -95,13 +124,15 @@ Image DecodePng(std::string_view bytes) {
   Image image;
   image.width = static_cast<int>(png_get_image_width(c.png, c.info));
   image.height = static_cast<int>(png_get_image_height(c.png, c.info));
-  if (int64_t{image.width} * image.height > kMaxPixels) {
-    throw std::runtime_error("more than 179 million pixels");
-  }
+  CheckBudget(image.width, image.height, 0);
   image.pixels.resize(static_cast<size_t>(image.width) * image.height * 3);
   std::vector<png_bytep> rows(static_cast<size_t>(image.height));
   for (int y = 0; y < image.height; ++y) rows[static_cast<size_t>(y)] = image.row(y);
   if (!ReadPixels(c, rows.data())) throw std::runtime_error(c.message);
+  if (png_get_color_type(c.png, c.info) == PNG_COLOR_TYPE_GRAY &&
+      png_get_bit_depth(c.png, c.info) == 16) {
+    CutGray16(image);
+  }
   return image;
 }
 

@@ -25,26 +25,38 @@ double Bicubic(double x) {
   return 0.0;
 }
 
+// What one axis is resized to, and the part of it that is wanted: [from, from + count) of `out`.
+struct Axis {
+  int in = 0;
+  int64_t out = 0;
+  int64_t from = 0;
+  int count = 0;
+  bool resized() const { return in != out; }
+};
+
 // For each output pixel along one axis: the first input pixel and its weights.
 struct Weights {
   int taps = 0;  // room per output pixel
   std::vector<int> first;
   std::vector<int> count;
-  std::vector<int32_t> weight;  // [out, taps], fixed point
+  std::vector<int32_t> weight;  // [count, taps], fixed point
+  int begin = 0;                // input pixels that any output pixel looks at
+  int end = 0;
 };
 
-Weights MakeWeights(int in, int out) {
-  const double scale = static_cast<double>(in) / out;
+Weights MakeWeights(const Axis& axis) {
+  const double scale = static_cast<double>(axis.in) / static_cast<double>(axis.out);
   const double filter_scale = std::max(scale, 1.0);
   const double support = kSupport * filter_scale;
   Weights w;
   w.taps = static_cast<int>(std::ceil(support)) * 2 + 2;  // even: taps are taken in pairs
-  w.weight.assign(static_cast<size_t>(out) * w.taps, 0);
+  w.weight.assign(static_cast<size_t>(axis.count) * w.taps, 0);
+  w.begin = axis.in;
   std::vector<double> row(static_cast<size_t>(w.taps));
-  for (int o = 0; o < out; ++o) {
-    const double center = (o + 0.5) * scale;
+  for (int o = 0; o < axis.count; ++o) {
+    const double center = (static_cast<double>(axis.from + o) + 0.5) * scale;
     const int first = std::max(0, static_cast<int>(center - support + 0.5));
-    const int last = std::min(in, static_cast<int>(center + support + 0.5));
+    const int last = std::min(axis.in, static_cast<int>(center + support + 0.5));
     const double inverse = 1.0 / filter_scale;
     double sum = 0;
     for (int x = first; x < last; ++x) {
@@ -60,7 +72,10 @@ Weights MakeWeights(int in, int out) {
     }
     w.first.push_back(first);
     w.count.push_back(last - first);
+    w.begin = std::min(w.begin, first);
+    w.end = std::max(w.end, last);
   }
+  for (int& first : w.first) first -= w.begin;
   return w;
 }
 
@@ -179,11 +194,30 @@ auto VerticalKernel() {
   return &VerticalRowAny;
 }
 
-Image Horizontal(const uint8_t* in, size_t in_stride, int in_width, int height, int width) {
-  const Weights w = MakeWeights(in_width, width);
+// Where pixels lie: a row's first byte, and the bytes from one row to the next.
+struct Pixels {
+  const uint8_t* first;
+  size_t stride;
+  Pixels At(int64_t x, int64_t y) const {
+    return {first + static_cast<size_t>(y) * stride + x * 3, stride};
+  }
+};
+
+Pixels PixelsOf(const Image& image) { return {image.row(0), static_cast<size_t>(image.width) * 3}; }
+
+Image Copy(Pixels in, int width, int height) {
+  Image out = Blank(width, height);
+  for (int y = 0; y < height; ++y) {
+    std::memcpy(out.row(y), in.At(0, y).first, static_cast<size_t>(width) * 3);
+  }
+  return out;
+}
+
+// The passes take pixels from the weights' begin on.
+Image Horizontal(Pixels in, const Weights& w, int height, int width) {
   const auto kernel = HorizontalKernel();
   Image out = Blank(width, height);
-  const size_t row_bytes = static_cast<size_t>(in_width) * 3;
+  const size_t row_bytes = static_cast<size_t>(w.end - w.begin) * 3;
   std::vector<uint8_t> padded(kRows * (row_bytes + kSpare));
   for (int y = 0; y < height; y += kRows) {
     const uint8_t* from[kRows];
@@ -191,7 +225,7 @@ Image Horizontal(const uint8_t* in, size_t in_stride, int in_width, int height, 
     for (int r = 0; r < kRows; ++r) {
       const int row = std::min(y + r, height - 1);  // the last row fills up the last group
       uint8_t* copy = padded.data() + static_cast<size_t>(r) * (row_bytes + kSpare);
-      std::memcpy(copy, in + static_cast<size_t>(row) * in_stride, row_bytes);
+      std::memcpy(copy, in.At(0, row).first, row_bytes);
       from[r] = copy;
       to[r] = out.row(row);
     }
@@ -200,18 +234,37 @@ Image Horizontal(const uint8_t* in, size_t in_stride, int in_width, int height, 
   return out;
 }
 
-Image Vertical(const uint8_t* in, size_t in_stride, int in_height, int width, int height) {
-  const Weights w = MakeWeights(in_height, height);
+Image Vertical(Pixels in, const Weights& w, int width, int height) {
   const auto kernel = VerticalKernel();
   Image out = Blank(width, height);
   const size_t row_bytes = static_cast<size_t>(width) * 3;
   std::vector<int32_t> sum(row_bytes);
   for (int y = 0; y < height; ++y) {
     const auto i = static_cast<size_t>(y);
-    kernel(in + static_cast<size_t>(w.first[i]) * in_stride, in_stride,
-           w.weight.data() + i * w.taps, w.count[i], row_bytes, sum.data(), out.row(y));
+    kernel(in.At(0, w.first[i]).first, in.stride, w.weight.data() + i * w.taps, w.count[i],
+           row_bytes, sum.data(), out.row(y));
   }
   return out;
+}
+
+Image Resize(Pixels in, const Axis& x, const Axis& y) {
+  if (!x.resized() && !y.resized()) return Copy(in.At(x.from, y.from), x.count, y.count);
+  if (!x.resized()) {
+    const Weights rows = MakeWeights(y);
+    return Vertical(in.At(x.from, rows.begin), rows, x.count, y.count);
+  }
+  const Weights columns = MakeWeights(x);
+  if (!y.resized()) return Horizontal(in.At(columns.begin, y.from), columns, y.count, x.count);
+  const Weights rows = MakeWeights(y);
+  in = in.At(columns.begin, rows.begin);
+  // Rounding between the passes makes their order visible; this is Pillow 13's choice.
+  const bool much_flatter = y.out < y.in && y.in - y.out > 2 * (x.in - x.out);
+  if (much_flatter) {
+    const Image flat = Vertical(in, rows, columns.end - columns.begin, y.count);
+    return Horizontal(PixelsOf(flat), columns, y.count, x.count);
+  }
+  const Image narrow = Horizontal(in, columns, rows.end - rows.begin, x.count);
+  return Vertical(PixelsOf(narrow), rows, x.count, y.count);
 }
 
 }  // namespace
@@ -221,11 +274,7 @@ void ResizePortably(bool portable) { portable_only = portable; }
 Image Crop(const Image& image, int left, int top, int width, int height) {
   CONTRAIL_ASSERT(left >= 0 && top >= 0 && left + width <= image.width &&
                   top + height <= image.height);
-  Image out = Blank(width, height);
-  for (int y = 0; y < height; ++y) {
-    std::memcpy(out.row(y), image.row(top + y) + left * 3, static_cast<size_t>(width) * 3);
-  }
-  return out;
+  return Copy(PixelsOf(image).At(left, top), width, height);
 }
 
 Image ResizeBicubic(const Image& image, int left, int top, int box_width, int box_height, int width,
@@ -233,23 +282,20 @@ Image ResizeBicubic(const Image& image, int left, int top, int box_width, int bo
   CONTRAIL_ASSERT(box_width > 0 && box_height > 0 && width > 0 && height > 0);
   CONTRAIL_ASSERT(left >= 0 && top >= 0 && left + box_width <= image.width &&
                   top + box_height <= image.height);
-  const uint8_t* from = image.row(top) + left * 3;
-  const size_t stride = static_cast<size_t>(image.width) * 3;
-  if (width == box_width && height == box_height) return Crop(image, left, top, width, height);
-  if (width == box_width) return Vertical(from, stride, box_height, width, height);
-  if (height == box_height) return Horizontal(from, stride, box_width, height, width);
-  // Rounding between the passes makes their order visible; this is Pillow 13's choice.
-  const bool much_flatter = height < box_height && box_height - height > 2 * (box_width - width);
-  if (much_flatter) {
-    const Image flat = Vertical(from, stride, box_height, box_width, height);
-    return Horizontal(flat.row(0), static_cast<size_t>(box_width) * 3, box_width, height, width);
-  }
-  const Image narrow = Horizontal(from, stride, box_width, box_height, width);
-  return Vertical(narrow.row(0), static_cast<size_t>(width) * 3, box_height, width, height);
+  return Resize(PixelsOf(image).At(left, top), {box_width, width, 0, width},
+                {box_height, height, 0, height});
 }
 
 Image ResizeBicubic(const Image& image, int width, int height) {
   return ResizeBicubic(image, 0, 0, image.width, image.height, width, height);
+}
+
+Image ResizeBicubicPart(const Image& image, int64_t width, int64_t height, int64_t left,
+                        int64_t top, int edge) {
+  CONTRAIL_ASSERT(edge > 0 && left >= 0 && top >= 0 && left + edge <= width &&
+                  top + edge <= height);
+  return Resize(PixelsOf(image), {image.width, width, left, edge},
+                {image.height, height, top, edge});
 }
 
 }  // namespace contrail::data

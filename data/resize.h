@@ -17,6 +17,12 @@ Image ResizeBicubic(const Image& image, int width, int height);
 Image ResizeBicubic(const Image& image, int left, int top, int box_width, int box_height, int width,
                     int height);
 
+// What ResizeBicubic(image, width, height) would give in its box [left, left + edge) x
+// [top, top + edge), of which only the rows and columns that this box looks at are computed: the
+// picture may be a thousand times as long as it is wide.
+Image ResizeBicubicPart(const Image& image, int64_t width, int64_t height, int64_t left,
+                        int64_t top, int edge);
+
 // For tests: true makes the loops for any processor run where the AVX2 ones would.
 void ResizePortably(bool portable);
 

@@ -26,9 +26,13 @@ ShardHead ShardCache::Head(size_t shard) {
     open = std::make_shared<OpenShard>(paths_[shard]);
     head = ReadIndexHead(open->file);
   });
-  if (head) return {paths_[shard], open->file.size(), head->samples};
+  const auto told = [&](const IndexHead& known) {
+    return ShardHead{paths_[shard], open->file.size(), known.samples, known.captions,
+                     known.left_out};
+  };
+  if (head) return told(*head);
   open->index = ScanShard(open->file);
-  ShardHead scanned = {paths_[shard], open->file.size(), open->index.samples.size()};
+  ShardHead scanned = told(open->index.Head());
   Keep(shard, std::move(open));
   return scanned;
 }

@@ -13,9 +13,10 @@
 namespace contrail::data {
 namespace {
 
-constexpr std::string_view kMagic = "contrail-index 1";
+constexpr std::string_view kMagic = "contrail-index 2";
 constexpr size_t kProbe = 4096;         // bytes compared at either end of the archive
-constexpr size_t kMaxHead = 512;        // the first line is shorter
+constexpr size_t kMaxHead = 1024;       // the first line is shorter
+constexpr size_t kShortestLine = 18;    // of a sample: eight numbers, an empty key, a newline
 constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
 
 std::string CrcText(uint32_t crc) {
@@ -99,22 +100,28 @@ std::optional<IndexHead> CheckHead(std::string_view text, const PositionedFile& 
     return std::nullopt;
   }
   IndexHead head;
-  if (!ParseU64(fields["samples"], head.samples) || !ParseU64(fields["skipped"], head.skipped)) {
+  if (!ParseU64(fields["samples"], head.samples) || !ParseU64(fields["captions"], head.captions) ||
+      !ParseLeftOut(fields["left_out"], head.left_out)) {
     return std::nullopt;
   }
+  // Every sample has a header of its own in the archive.
+  if (head.samples > tar.size() / kTarBlock || head.captions > head.samples) return std::nullopt;
   return head;
 }
 
-// "image_offset image_size caption_offset caption_size label_offset label_size key"
-bool ParseSample(std::string_view line, SampleEntry& entry) {
-  Extent* const extents[] = {&entry.image, &entry.caption, &entry.label};
+// "image_offset image_size caption_offset caption_size label_offset label_size json_offset
+// json_size key"; false where it is something else, or lies outside an archive of `bytes` bytes.
+bool ParseSample(std::string_view line, uint64_t bytes, SampleEntry& entry) {
+  Extent* const extents[] = {&entry.image, &entry.caption, &entry.label, &entry.json};
   for (Extent* extent : extents) {
     for (uint64_t* value : {&extent->offset, &extent->size}) {
       const size_t space = line.find(' ');
       if (space == std::string_view::npos || !ParseU64(line.substr(0, space), *value)) return false;
       line.remove_prefix(space + 1);
     }
+    if (extent->offset > bytes || extent->size > bytes - extent->offset) return false;
   }
+  if (!entry.image.present()) return false;
   entry.key = Unescape(line);
   return true;
 }
@@ -135,13 +142,13 @@ std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
   const std::string trailer = "end " + CrcText(Crc32c(0, body.data(), body.size())) + "\n";
   if (std::string_view(text).substr(body.size()) != trailer) return std::nullopt;
   ShardIndex index;
-  index.skipped = head->skipped;
-  index.samples.reserve(head->samples);
+  index.left_out = head->left_out;
+  index.samples.reserve(std::min<uint64_t>(head->samples, body.size() / kShortestLine));
   size_t at = body.find('\n') + 1;
   while (at < body.size()) {
     const size_t newline = std::min(body.find('\n', at), body.size());
     SampleEntry entry;
-    if (!ParseSample(body.substr(at, newline - at), entry)) return std::nullopt;
+    if (!ParseSample(body.substr(at, newline - at), tar.size(), entry)) return std::nullopt;
     index.samples.push_back(std::move(entry));
     at = newline + 1;
   }
@@ -149,14 +156,21 @@ std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
   return index;
 }
 
+IndexHead ShardIndex::Head() const {
+  const auto captions = std::count_if(samples.begin(), samples.end(),
+                                      [](const SampleEntry& e) { return e.caption.present(); });
+  return {samples.size(), static_cast<uint64_t>(captions), left_out};
+}
+
 std::string IndexText(const PositionedFile& tar, const ShardIndex& index) {
   std::string text(kMagic);
   text += " bytes=" + std::to_string(tar.size()) + " mtime_ns=" + std::to_string(tar.mtime_ns()) +
           " head=" + HeadProbe(tar) + " tail=" + TailProbe(tar) +
           " samples=" + std::to_string(index.samples.size()) +
-          " skipped=" + std::to_string(index.skipped) + "\n";
+          " captions=" + std::to_string(index.Head().captions) +
+          " left_out=" + FieldOf(index.left_out) + "\n";
   for (const SampleEntry& entry : index.samples) {
-    for (const Extent& extent : {entry.image, entry.caption, entry.label}) {
+    for (const Extent& extent : {entry.image, entry.caption, entry.label, entry.json}) {
       text += std::to_string(extent.offset) + " " + std::to_string(extent.size) + " ";
     }
     text += Escape(entry.key) + "\n";

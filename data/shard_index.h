@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/file_system.h"
+#include "data/left_out.h"
 #include "data/tar.h"
 
 namespace contrail::data {
@@ -21,34 +22,40 @@ struct Extent {
 
 struct SampleEntry {
   std::string key;  // "000123"
-  Extent image;     // .jpg .jpeg .png
-  Extent caption;   // .txt
+  Extent image;     // .jpg .jpeg .png .webp
+  Extent caption;   // .txt; none where it is blank
   Extent label;     // .cls
+  Extent json;      // .json
 };
-
-struct ShardIndex {
-  std::vector<SampleEntry> samples;
-  uint64_t skipped = 0;  // groups without a picture
-};
-
-// Groups members as the webdataset library does: the key is the path up to the first dot of its
-// last component, the rest is the extension (case is ignored), a sample is a run of members with
-// one key; names without a dot and "__..__" names are passed over. Groups without a picture are
-// skipped and counted. Throws UserError E-DATA-TAR: torn archive, or a member given twice.
-ShardIndex ScanShard(const PositionedFile& tar);
 
 // The sidecar's first line.
 struct IndexHead {
   uint64_t samples = 0;
-  uint64_t skipped = 0;
+  uint64_t captions = 0;  // samples with a caption in a .txt
+  LeftOut left_out;
 };
+
+struct ShardIndex {
+  std::vector<SampleEntry> samples;
+  LeftOut left_out;
+  IndexHead Head() const;
+};
+
+// Groups members as the webdataset library does: the key is the path up to the first dot of its
+// last component, the rest is the extension (case is ignored); names without a dot and "__..__"
+// names are passed over. Members of one key make one sample wherever they lie in the archive, at
+// the place of the first of them. Links inside the archive are followed. Groups without a picture
+// and pictures of other kinds are left out and counted. Throws UserError E-DATA-TAR: torn archive,
+// a member given twice, a link to something else than a file of the archive.
+ShardIndex ScanShard(const PositionedFile& tar);
 
 std::string IndexPath(const std::string& tar_path);
 
 // The head of a sidecar that describes this very archive: same size, and same modification time
 // or, where only that differs (a copied shard), the same first and last 4 KiB. Nothing where there
-// is no sidecar, or it is unreadable, stale, of another version or damaged: the archive itself
-// tells as much. Throws IoError where this process has no descriptor left to look with.
+// is no sidecar, or it is unreadable, stale, of another version or damaged, or says what cannot be
+// (contents beyond the archive's end): the archive itself tells as much. Throws IoError where this
+// process has no descriptor left to look with.
 std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar);
 
 // The whole sidecar; nothing as above, or where its checksum fails.

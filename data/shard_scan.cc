@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
+#include <unordered_map>
 #include <utility>
 
 #include "common/error.h"
+#include "common/strings.h"
 #include "data/shard_index.h"
 
 namespace contrail::data {
@@ -23,44 +26,131 @@ std::pair<std::string, std::string> SplitName(const std::string& name) {
 }
 
 Extent* SlotFor(SampleEntry& entry, const std::string& extension) {
-  if (extension == "jpg" || extension == "jpeg" || extension == "png") return &entry.image;
+  if (IsPictureExtension(extension)) return &entry.image;
   if (extension == "txt") return &entry.caption;
   if (extension == "cls") return &entry.label;
+  if (extension == "json") return &entry.json;
   return nullptr;
 }
 
-}  // namespace
+std::string Normal(const std::string& name) {
+  std::string out = std::filesystem::path(name).lexically_normal().string();
+  return out.starts_with("./") ? out.substr(2) : out;
+}
 
-ShardIndex ScanShard(const PositionedFile& tar) {
-  ShardIndex index;
-  SampleEntry current;
-  const auto finish = [&] {
-    if (current.image.present()) {
-      index.samples.push_back(std::move(current));
-    } else if (!current.key.empty()) {
-      ++index.skipped;
+// The name that a link stands for, as the archive would write it.
+std::string TargetOf(const TarMember& link) {
+  if (link.link == LinkKind::kHard) return Normal(link.target);
+  return Normal((std::filesystem::path(link.name).parent_path() / link.target).string());
+}
+
+class ShardScan {
+ public:
+  explicit ShardScan(const PositionedFile& tar) : tar_(tar) {}
+
+  ShardIndex Run() {
+    ScanTar(tar_, [this](const TarMember& member) { Add(member); });
+    if (!links_.empty()) FollowLinks();
+    ShardIndex index;
+    index.left_out = left_out_;
+    for (SampleEntry& entry : groups_) {
+      if (!entry.image.present()) {
+        ++index.left_out.groups;
+        continue;
+      }
+      if (IsBlank(entry.caption)) entry.caption = {};
+      index.samples.push_back(std::move(entry));
     }
-    current = {};
+    return index;
+  }
+
+ private:
+  struct Link {
+    TarMember member;
+    size_t group;
+    std::string extension;
   };
-  ScanTar(tar, [&](const TarMember& member) {
+
+  void Add(const TarMember& member) {
     auto [key, extension] = SplitName(member.name);
     if (key.empty() || (key.starts_with("__") && key.ends_with("__"))) return;
-    if (key != current.key) {
-      finish();
-      current.key = std::move(key);
+    SampleEntry& entry = GroupOf(std::move(key));
+    Extent* slot = SlotFor(entry, extension);
+    if (slot == nullptr) {
+      CountLeftOut(extension, left_out_);
+    } else if (member.link != LinkKind::kNone) {
+      links_.push_back({member, current_, extension});
+    } else {
+      Fill(entry, extension, member.offset, {member.offset, member.size});
     }
-    Extent* slot = SlotFor(current, extension);
-    if (slot == nullptr) return;
+  }
+
+  // The members of a sample are neighbours nearly always; where they are not (all pictures, then
+  // all captions), the key says where they belong.
+  SampleEntry& GroupOf(std::string key) {
+    if (!groups_.empty() && groups_[current_].key == key) return groups_[current_];
+    const auto [found, fresh] = group_of_.emplace(key, groups_.size());
+    current_ = found->second;
+    if (fresh) groups_.emplace_back().key = std::move(key);
+    return groups_[current_];
+  }
+
+  void Fill(SampleEntry& entry, const std::string& extension, uint64_t at, Extent extent) const {
+    Extent* slot = SlotFor(entry, extension);
     if (slot->present()) {
-      throw UserError(
-          "E-DATA-TAR", tar.path() + " at byte " + std::to_string(member.offset),
-          "sample '" + current.key + "' has a second ." + extension + " (or a second picture)",
+      Bad(at, "sample '" + entry.key + "' has a second ." + extension + " (or a second picture)",
           "keys must be unique within a shard: pack it again");
     }
-    *slot = {member.offset, member.size};
-  });
-  finish();
-  return index;
-}
+    *slot = extent;
+  }
+
+  // Links are rare: only an archive with some is walked again for the names they point to.
+  void FollowLinks() {
+    std::unordered_map<std::string, Extent> files;
+    std::unordered_map<std::string, std::string> targets;
+    ScanTar(tar_, [&](const TarMember& member) {
+      if (member.link == LinkKind::kNone) {
+        files[Normal(member.name)] = {member.offset, member.size};
+      } else {
+        targets[Normal(member.name)] = TargetOf(member);
+      }
+    });
+    for (const Link& link : links_) {
+      std::string name = TargetOf(link.member);
+      constexpr int kMostHops = 40;  // as the kernel
+      for (int hop = 0; hop < kMostHops && targets.count(name) > 0; ++hop) name = targets[name];
+      const auto file = files.find(name);
+      if (file == files.end()) {
+        Bad(link.member.offset,
+            "'" + link.member.name + "' is a link to '" + link.member.target +
+                "', which is no file in this archive",
+            "pack the shard with the files themselves: tar --dereference --hard-dereference");
+      }
+      Fill(groups_[link.group], link.extension, link.member.offset, file->second);
+    }
+  }
+
+  // Captions of a few bytes may hold nothing but white space.
+  bool IsBlank(const Extent& caption) const {
+    constexpr uint64_t kLookedAt = 16;
+    if (!caption.present() || caption.size > kLookedAt) return false;
+    return Trim(tar_.Read(caption.offset, caption.size)).empty();
+  }
+
+  [[noreturn]] void Bad(uint64_t offset, const std::string& what, const std::string& fix) const {
+    throw UserError("E-DATA-TAR", tar_.path() + " at byte " + std::to_string(offset), what, fix);
+  }
+
+  const PositionedFile& tar_;
+  std::vector<SampleEntry> groups_;  // in the order of their first members
+  std::unordered_map<std::string, size_t> group_of_;
+  size_t current_ = 0;
+  std::vector<Link> links_;
+  LeftOut left_out_;
+};
+
+}  // namespace
+
+ShardIndex ScanShard(const PositionedFile& tar) { return ShardScan(tar).Run(); }
 
 }  // namespace contrail::data

@@ -1,12 +1,14 @@
 #include "data/tar.h"
 
+#include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <optional>
 
 #include "common/error.h"
+#include "data/file_kind.h"
+#include "data/pax.h"
 
 namespace contrail::data {
 namespace {
@@ -42,7 +44,9 @@ template <size_t n>
 std::optional<uint64_t> Number(const char (&field)[n]) {
   if ((field[0] & '\x80') != 0) {
     uint64_t value = 0;
-    for (size_t i = n - 8; i < n; ++i) value = value << 8 | static_cast<unsigned char>(field[i]);
+    if (field[0] != '\x80') return std::nullopt;  // negative, or more than 64 bits
+    for (size_t i = n > 8 ? n - 8 : 1; i < n; ++i)
+      value = value << 8 | static_cast<unsigned char>(field[i]);
     return value;
   }
   uint64_t value = 0;
@@ -66,34 +70,6 @@ uint64_t Checksum(const Header& header) {
 bool AllZero(const Header& header) {
   static constexpr char kZero[kTarBlock] = {};
   return std::memcmp(&header, kZero, kTarBlock) == 0;
-}
-
-// What extension records say about the member after them.
-struct Extension {
-  std::string name;
-  std::optional<uint64_t> size;
-};
-
-// pax: "<length> <key>=<value>\n", the length counting the whole record.
-void ParsePax(std::string_view text, Extension& next) {
-  while (!text.empty()) {
-    size_t length = 0;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), length);
-    if (code != std::errc() || length < 4 || length > text.size() || *end != ' ') return;
-    std::string_view record = text.substr(0, length - 1);
-    record.remove_prefix(static_cast<size_t>(end - text.data()) + 1);
-    text.remove_prefix(length);
-    const size_t equals = record.find('=');
-    if (equals == std::string_view::npos) continue;
-    const std::string_view key = record.substr(0, equals);
-    const std::string_view value = record.substr(equals + 1);
-    if (key == "path") next.name = value;
-    if (key == "size") {
-      uint64_t size = 0;
-      std::from_chars(value.data(), value.data() + value.size(), size);
-      next.size = size;
-    }
-  }
 }
 
 std::string NameOf(const Header& header) {
@@ -134,45 +110,159 @@ class HeaderReader {
   size_t filled_ = 0;
 };
 
+// One walk over an archive, or over several behind one another.
+class Scan {
+ public:
+  Scan(const PositionedFile& file, const std::function<void(const TarMember&)>& visit)
+      : file_(file), visit_(visit), reader_(file) {}
+
+  void Run() {
+    RefuseOtherKinds();
+    uint64_t offset = 0;
+    Header header;
+    while (reader_.ReadAt(offset, header)) {
+      if (!AllZero(header)) {
+        offset = Member(offset, header);
+        continue;
+      }
+      const uint64_t after = EndOfZeros(offset);
+      CheckEndMarker(offset, after);
+      offset = start_ = after;
+      if (after == file_.size()) return;
+    }
+    // Python's tarfile and webdataset always write the marker: without it a copy stopped here.
+    reader_.Torn(offset, "the archive ends without its end marker",
+                 "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
+  }
+
+ private:
+  // A file that is no tar at all is named for what it is.
+  void RefuseOtherKinds() const {
+    char head[256];
+    const size_t got = file_.ReadSome(head, sizeof head, 0);
+    Header header;
+    if (got == sizeof head && file_.ReadSome(&header, kTarBlock, 0) == kTarBlock &&
+        Number(header.checksum) == Checksum(header)) {
+      return;
+    }
+    const std::string_view kind = KindOfBytes({head, got});
+    if (!kind.empty()) {
+      reader_.Torn(0, "not a tar but " + std::string(kind),
+                   "unpack, fetch or pack the shard again");
+    }
+  }
+
+  // The first byte from `offset` on that is not zero, in whole blocks; the file's size where there
+  // is none. No end marker is so long that all of a huge hole need be read.
+  uint64_t EndOfZeros(uint64_t offset) {
+    const uint64_t far_enough = offset + 2 * kLongestRecord;
+    std::array<char, kTarBlock> block;
+    while (offset < file_.size() && offset < far_enough) {
+      const size_t got = file_.ReadSome(block.data(), block.size(), offset);
+      if (std::any_of(block.data(), block.data() + got, [](char c) { return c != 0; })) break;
+      offset += got;
+    }
+    return offset;
+  }
+
+  // Writers fill up to a whole record: GNU tar and Python to 20 blocks, others to a power of two.
+  // More zeros than that are a hole where members were.
+  void CheckEndMarker(uint64_t from, uint64_t to) const {
+    const uint64_t length = to - start_;
+    const auto fits = [&](uint64_t record) {
+      return length % record == 0 && to - from < record + 2 * kTarBlock;
+    };
+    for (uint64_t blocks = 1; blocks <= 20; ++blocks) {
+      if (fits(blocks * kTarBlock)) return;
+    }
+    for (uint64_t record = kTarBlock; record <= kLongestRecord; record *= 2) {
+      if (fits(record)) return;
+    }
+    if (to == file_.size() && to - from < 3 * kTarBlock) return;  // some end in half a block
+    const bool tail = to == file_.size();
+    reader_.Torn(from,
+                 std::to_string(to - from) + (tail ? "" : " or more") +
+                     " zero bytes, more than an end marker has: a copy that never finished",
+                 tail ? "copy or pack the shard again; if this is all there was, cut it: truncate "
+                        "-s " +
+                            std::to_string(from + 2 * kTarBlock) + " FILE"
+                      : "copy or pack the shard again");
+  }
+
+  // The byte after the member whose header is at `offset`.
+  uint64_t Member(uint64_t offset, const Header& header) {
+    if (Number(header.checksum) != Checksum(header)) {
+      reader_.Torn(offset, start_ == offset && offset > 0
+                               ? "neither a tar header nor the end of the file"
+                               : "not a tar header (bad checksum)");
+    }
+    const bool extension = header.type == 'L' || header.type == 'K' || header.type == 'x' ||
+                           header.type == 'g' || header.type == 'X';
+    const std::string name = next_.name.empty() || extension ? NameOf(header) : next_.name;
+    const bool link = header.type == '1' || header.type == '2';
+    std::optional<uint64_t> size = Number(header.size);
+    if (!extension && next_.size) size = next_.size;
+    if (link) size = 0;  // some writers give the target's size; no contents follow
+    if (!size) reader_.Torn(offset, "a size that is no number in the header");
+    const uint64_t contents = offset + kTarBlock;
+    const uint64_t end = contents + *size + TarPadding(*size);
+    if (*size > file_.size() || end > file_.size()) {
+      reader_.Torn(offset, "the archive ends inside the contents of '" + name + "'");
+    }
+    if (extension) {
+      Extend(offset, header.type, *size);
+      return end;
+    }
+    RefuseUnreadable(offset, header.type, name);
+    if (header.type == '0' || header.type == '\0' || header.type == '7') {
+      visit_({.name = name, .offset = contents, .size = *size, .target = {}});
+    } else if (link) {
+      const LinkKind kind = header.type == '1' ? LinkKind::kHard : LinkKind::kSymbolic;
+      visit_({.name = name,
+              .offset = offset,
+              .link = kind,
+              .target = next_.link.empty() ? std::string(Field(header.link)) : next_.link});
+    }
+    next_ = {};
+    return end;
+  }
+
+  void Extend(uint64_t offset, char type, uint64_t size) {
+    constexpr uint64_t kMaxExtension = 1 << 20;
+    if (size > kMaxExtension) reader_.Torn(offset, "an extension record of more than 1 MB");
+    const std::string text = file_.Read(offset + kTarBlock, size);
+    if (type == 'L') next_.name = text.c_str();  // up to its terminating zero
+    if (type == 'K') next_.link = text.c_str();
+    if (type == 'L' || type == 'K') return;
+    TarExtension for_all;  // a global header names no member
+    if (!ParsePax(text, type == 'g' ? for_all : next_)) {
+      reader_.Torn(offset, "a malformed record in an extended (pax) header");
+    }
+  }
+
+  void RefuseUnreadable(uint64_t offset, char type, const std::string& name) const {
+    if (type == 'S' || next_.sparse) {
+      reader_.Torn(offset, "'" + name + "' is stored as a sparse file",
+                   "pack the shard again without GNU tar's --sparse");
+    }
+    if (type == 'M') {
+      reader_.Torn(offset, "'" + name + "' began in another volume of the archive",
+                   "pack the shard again as one archive");
+    }
+  }
+
+  static constexpr uint64_t kLongestRecord = 1 << 20;
+  const PositionedFile& file_;
+  const std::function<void(const TarMember&)>& visit_;
+  HeaderReader reader_;
+  TarExtension next_;
+  uint64_t start_ = 0;  // of the archive, where several lie behind one another
+};
+
 }  // namespace
 
 void ScanTar(const PositionedFile& file, const std::function<void(const TarMember&)>& visit) {
-  constexpr uint64_t kMaxExtension = 1 << 20;
-  HeaderReader reader(file);
-  Extension next;
-  uint64_t offset = 0;
-  Header header;
-  while (reader.ReadAt(offset, header)) {
-    if (AllZero(header)) return;
-    const std::optional<uint64_t> sum = Number(header.checksum);
-    if (sum != Checksum(header)) reader.Torn(offset, "not a tar header (bad checksum)");
-    std::optional<uint64_t> size = Number(header.size);
-    const bool extension = header.type == 'L' || header.type == 'K' || header.type == 'x' ||
-                           header.type == 'g' || header.type == 'X';
-    if (!extension && next.size) size = next.size;
-    if (!size) reader.Torn(offset, "a size that is no number in the header");
-    const uint64_t contents = offset + kTarBlock;
-    const uint64_t end = contents + *size + TarPadding(*size);
-    if (*size > file.size() || end > file.size()) {
-      reader.Torn(offset, "the archive ends inside the contents of '" +
-                              (next.name.empty() ? NameOf(header) : next.name) + "'");
-    }
-    if (extension) {
-      if (*size > kMaxExtension) reader.Torn(offset, "an extension record of more than 1 MB");
-      const std::string text = file.Read(contents, *size);
-      if (header.type == 'L') next.name = text.c_str();  // up to its terminating zero
-      if (header.type == 'x' || header.type == 'X') ParsePax(text, next);
-    } else {
-      if (header.type == '0' || header.type == '\0' || header.type == '7') {
-        visit({next.name.empty() ? NameOf(header) : next.name, contents, *size});
-      }
-      next = {};
-    }
-    offset = end;
-  }
-  // Python's tarfile and webdataset always write the marker: without it a copy stopped here.
-  reader.Torn(offset, "the archive ends without its end marker",
-              "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
+  Scan(file, visit).Run();
 }
 
 std::string TarHeader(std::string_view name, uint64_t size) {

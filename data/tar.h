@@ -1,6 +1,7 @@
 #pragma once
-// POSIX tar, the part WebDataset shards use: regular files; ustar prefixes, GNU long names and pax
-// headers (path, size) are understood, everything else is stepped over.
+// POSIX tar, the part WebDataset shards use: regular files and links; ustar prefixes, GNU long
+// names and pax headers (path, linkpath, size) are understood. Folders and devices are stepped
+// over; what cannot be read right (sparse files, archives of several volumes) is refused.
 
 #include <cstdint>
 #include <functional>
@@ -39,15 +40,21 @@ class PositionedFile {
 // True where the process (or the system) may not open one more file.
 bool OutOfDescriptors(const IoError& error);
 
+enum class LinkKind { kNone, kHard, kSymbolic };
+
 struct TarMember {
   std::string name;
   uint64_t offset = 0;  // of the contents
   uint64_t size = 0;
+  LinkKind link = LinkKind::kNone;
+  std::string target;  // of a link: a member's name, or a path from the link's own folder
 };
 
-// Calls `visit` for every regular file, in order. Throws UserError E-DATA-TAR with path and byte
-// offset where the archive is torn: a bad checksum, a header or contents beyond the end of the
-// file, no end-of-archive marker (a copy that stopped between two members would go unnoticed).
+// Calls `visit` for every regular file and every link, in order. Archives behind one another are
+// read as one. Throws UserError E-DATA-TAR with path and byte offset where the archive is torn or
+// something else: a bad checksum, a malformed record, a header or contents beyond the end of the
+// file, no end-of-archive marker (a copy that stopped between two members would go unnoticed), more
+// zeros than an end marker has (a copy into a file that was given its size beforehand).
 void ScanTar(const PositionedFile& file, const std::function<void(const TarMember&)>& visit);
 
 // The 512-byte header of a regular file with fixed owner and time, so that packing the same input

@@ -159,9 +159,11 @@ void RemoveTerminalEscapes(Text& text) {
   text = std::move(out);
 }
 
-// ftfy.fix_and_explain without fix_encoding: one line, until nothing changes.
+// ftfy.fix_and_explain without fix_encoding: one line, until nothing changes. A text escaped over
+// and over loses a level a round; what nobody writes is not followed to its end.
 Text FixLine(Text text, bool unescape) {
-  for (;;) {
+  constexpr int kMostRounds = 16;
+  for (int round = 0;; ++round) {
     const Text before = text;
     if (unescape && text.find(U'&') != Text::npos) text = Decode(FtfyUnescape(Encode(text)));
     Rewrite(text, [](char32_t c, Text& out) {
@@ -176,7 +178,7 @@ Text FixLine(Text text, bool unescape) {
     if (std::any_of(text.begin(), text.end(), [](char32_t c) { return c >= 0x300; })) {
       text = Normalize(text, Nfc());
     }
-    if (text == before) return text;
+    if (text == before || round == kMostRounds) return text;
   }
 }
 

@@ -6,7 +6,8 @@
 // Of ftfy 6.3 all repairs of characters are done: character references with semicolons, C1
 // controls, Latin ligatures, full- and half-width forms, curly quotes, line breaks, terminal
 // escapes, control characters, NFC. Its guess at wrongly decoded text ("sÃ³" -> "só") is not made:
-// such a caption keeps its bytes. Bytes that are no UTF-8 become U+FFFD.
+// such a caption keeps its bytes. Bytes that are no UTF-8 become U+FFFD. Entities are unescaped 16
+// times at most.
 
 #include <string>
 #include <string_view>

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "data/bpe.h"
+#include "data/caption.h"
 #include "data/text_clean.h"
 #include "data/utf8.h"
 
@@ -136,6 +137,7 @@ class ClipTokenizer : public Tokenizer {
 
   std::vector<int32_t> Encode(std::string_view text) const override {
     thread_local std::string clean;
+    text = CutText(text, kMaxCaption);
     if (!LowerPlain(text, clean)) clean = CleanCaption(text);
     WordCache& cache = Cache();
     std::vector<int32_t> ids{kStartOfText};
@@ -143,6 +145,12 @@ class ClipTokenizer : public Tokenizer {
     while (ids.size() < kContextLength) {
       const std::string_view word = NextWord(cursor);
       if (word.empty()) break;
+      if (word == "<end_of_text>") break;
+      if (word.size() > kLongestRemembered) {
+        const std::vector<int32_t> pieces = merges_.Encode(word);
+        ids.insert(ids.end(), pieces.begin(), pieces.end());
+        continue;
+      }
       auto found = cache.find(word);
       if (found == cache.end()) found = Remember(cache, word);
       ids.insert(ids.end(), found->second.begin(), found->second.end());
@@ -170,18 +178,13 @@ class ClipTokenizer : public Tokenizer {
   }
 
   WordCache::iterator Remember(WordCache& cache, std::string_view word) const {
-    std::vector<int32_t> ids;
-    if (word == "<start_of_text>") {
-      ids = {kStartOfText};
-    } else if (word == "<end_of_text>") {
-      ids = {kEndOfText};
-    } else {
-      ids = merges_.Encode(word);
-    }
+    std::vector<int32_t> ids =
+        word == "<start_of_text>" ? std::vector<int32_t>{kStartOfText} : merges_.Encode(word);
     return cache.emplace(word, std::move(ids)).first;
   }
 
   static constexpr size_t kCacheWords = 100'000;  // some 10 MB a thread
+  static constexpr size_t kLongestRemembered = 64;
   BytePairMerges merges_;
   uint64_t serial_;
 };

@@ -26,7 +26,9 @@ class Tokenizer {
   static std::shared_ptr<const Tokenizer> Load(const std::string& merges = "");
   virtual ~Tokenizer() = default;
 
-  // Token ids between start and end, cut to 77 with the last one <end_of_text>. Thread safe: words
+  // Token ids between start and end, cut to 77 with the last one <end_of_text>. A literal
+  // "<end_of_text>" ends the text: open_clip takes the features of the first one, and what comes
+  // after it has no part in them. Of a long text the first 8 kB are looked at. Thread safe: words
   // met before are remembered per thread.
   virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
 };

@@ -12,29 +12,21 @@ namespace contrail::data {
 namespace {
 
 struct Size {
-  int width;
-  int height;
+  int64_t width;
+  int64_t height;
 };
 
 // torchvision's Resize(int): the shortest edge becomes `edge`, the other one is truncated.
 Size ShortestEdgeTo(const Image& image, int edge) {
-  const auto longer = [&](int shorter, int other) {
-    return static_cast<int>(int64_t{edge} * other / shorter);
-  };
+  const auto longer = [&](int shorter, int other) { return int64_t{edge} * other / shorter; };
   if (image.width <= image.height) return {edge, longer(image.width, image.height)};
   return {longer(image.height, image.width), edge};
 }
 
-// Resizes the part of the picture that a crop of the resized picture needs: rows and columns far
-// from it are not computed where the crop leaves the long edge short.
-Image ResizeThenCrop(const Image& image, Size size, int left, int top, int edge) {
-  const Image resized = ResizeBicubic(image, size.width, size.height);
-  if (resized.width == edge && resized.height == edge) return resized;
-  return Crop(resized, left, top, edge, edge);
-}
-
 // torchvision's round() is Python's: halves go to the even number.
-int HalfOf(int length) { return static_cast<int>(std::nearbyint(length / 2.0)); }
+int64_t HalfOf(int64_t length) {
+  return static_cast<int64_t>(std::nearbyint(static_cast<double>(length) / 2.0));
+}
 
 // torchvision's RandomResizedCrop.get_params: ten tries, then the centre box of the nearest ratio.
 Image RandomResized(const Image& image, int edge, double scale_min, RandomStream& draws) {
@@ -75,15 +67,16 @@ Image Transform(const Image& image, CropKind crop, int resolution, double scale_
                 RandomStream& draws) {
   if (crop == CropKind::kRandomResized) return RandomResized(image, resolution, scale_min, draws);
   const Size size = ShortestEdgeTo(image, resolution);
-  const int spare_x = size.width - resolution;
-  const int spare_y = size.height - resolution;
+  const int64_t spare_x = size.width - resolution;
+  const int64_t spare_y = size.height - resolution;
   if (crop == CropKind::kCenter) {
-    return ResizeThenCrop(image, size, HalfOf(spare_x), HalfOf(spare_y), resolution);
+    return ResizeBicubicPart(image, size.width, size.height, HalfOf(spare_x), HalfOf(spare_y),
+                             resolution);
   }
   // Both draws always happen, so that a picture's shape never shifts the stream.
-  const auto left = static_cast<int>(draws.NextBelow(static_cast<uint64_t>(spare_x) + 1));
-  const auto top = static_cast<int>(draws.NextBelow(static_cast<uint64_t>(spare_y) + 1));
-  return ResizeThenCrop(image, size, left, top, resolution);
+  const auto left = static_cast<int64_t>(draws.NextBelow(static_cast<uint64_t>(spare_x) + 1));
+  const auto top = static_cast<int64_t>(draws.NextBelow(static_cast<uint64_t>(spare_y) + 1));
+  return ResizeBicubicPart(image, size.width, size.height, left, top, resolution);
 }
 
 void ToPlanar(const Image& image, uint8_t* out) {

@@ -14,24 +14,20 @@ namespace contrail::eval {
 namespace {
 
 std::shared_ptr<const data::Dataset> OpenImages(const std::string& images) {
-  if (!std::filesystem::is_directory(images)) {
-    std::vector<std::string> patterns;
-    for (const std::string& pattern : Split(images, ' ')) {
-      if (!pattern.empty()) patterns.push_back(pattern);
-    }
-    return data::Dataset::Open(patterns);
+  std::error_code not_there;
+  if (!std::filesystem::is_directory(images, not_there)) {
+    return data::Dataset::Open(data::ShardPatterns(images));
   }
-  std::vector<std::string> tars;
-  for (const std::string& name : PosixFileSystem().List(images)) {
-    if (name.ends_with(".tar")) tars.push_back(images + "/" + name);
-  }
+  const std::vector<std::string> tars = data::ShardPaths({images});
   return tars.empty() ? OpenFolder(images) : data::Dataset::Open(tars);
 }
 
 std::vector<std::string> ReadTexts(const FileSystem& fs, const std::string& path) {
   if (!fs.Exists(path)) throw UserError("E-EMBED-TEXTS", path, "no such file");
   std::vector<std::string> texts;
-  for (std::string& line : Split(fs.ReadAll(path), '\n')) {
+  const std::string all = fs.ReadAll(path);
+  data::RefuseWideText(all, path);
+  for (std::string& line : Split(all, '\n')) {
     if (line.ends_with('\r')) line.pop_back();
     texts.push_back(std::move(line));
   }

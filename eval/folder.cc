@@ -1,33 +1,20 @@
 #include "eval/folder.h"
 
-#include <algorithm>
-#include <filesystem>
-
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/hash.h"
+#include "data/picture_folder.h"
 
 namespace contrail::eval {
 namespace {
 
-bool IsImage(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
-
 class Folder : public data::Dataset {
  public:
   explicit Folder(const std::string& dir) : dir_(dir) {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(dir)) {
-      if (entry.is_regular_file() && IsImage(entry.path())) {
-        names_.push_back(std::filesystem::relative(entry.path(), dir).string());
-      }
-    }
-    std::sort(names_.begin(), names_.end());
+    names_ = data::ListPictures(dir).pictures;
     if (names_.empty()) {
-      throw UserError("E-DATA-MISSING", dir, "holds no tar shards and no .jpg, .jpeg or .png files",
+      throw UserError("E-DATA-MISSING", dir,
+                      "holds no tar shards and no .jpg, .jpeg, .png or .webp files",
                       "give a folder of images, or tar shards");
     }
   }

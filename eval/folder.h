@@ -8,8 +8,8 @@
 
 namespace contrail::eval {
 
-// Every .jpg .jpeg .png below `dir`, sorted by path; keys are paths relative to `dir`. Throws
-// UserError E-DATA-MISSING where there is none.
+// Every .jpg .jpeg .png .webp below `dir` (data/picture_folder.h), sorted by path; keys are paths
+// relative to `dir`. Throws UserError E-DATA-MISSING where there is none, E-DATA-FOLDER.
 std::shared_ptr<const data::Dataset> OpenFolder(const std::string& dir);
 
 }  // namespace contrail::eval

@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/strings.h"
+#include "data/caption.h"
 
 namespace contrail::eval {
 namespace {
@@ -17,7 +18,9 @@ std::vector<std::string> ReadLines(const std::string& path) {
   const FileSystem& fs = PosixFileSystem();
   if (!fs.Exists(path)) throw UserError("E-EVAL-DATASET", path, "no such file", kLayout);
   std::vector<std::string> lines;
-  for (const std::string& line : Split(fs.ReadAll(path), '\n')) {
+  const std::string text = fs.ReadAll(path);
+  data::RefuseWideText(text, path);
+  for (const std::string& line : Split(text, '\n')) {
     lines.emplace_back(Trim(line));
   }
   while (!lines.empty() && lines.back().empty()) lines.pop_back();
@@ -34,7 +37,7 @@ std::vector<std::string> ReadLines(const std::string& path) {
 std::vector<std::string> TarsIn(const std::string& dir) {
   std::vector<std::string> tars;
   for (const std::string& name : PosixFileSystem().List(dir)) {
-    if (name.ends_with(".tar")) tars.push_back(dir + "/" + name);
+    if (name.ends_with(".tar") && !name.starts_with(".")) tars.push_back(dir + "/" + name);
   }
   return tars;
 }

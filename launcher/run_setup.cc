@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/strings.h"
 #include "configs/load.h"
+#include "data/dataset.h"
 #include "launcher/child.h"
 #include "launcher/claim.h"
 
@@ -29,6 +30,10 @@ void CheckInputs(const Config& config) {
   std::string first;
   for (const std::string& pattern : config.data.train) {
     for (const std::string& path : ExpandBraces(pattern)) {
+      if (access(path.c_str(), F_OK) != 0 && path.find_first_of("*?[") != std::string::npos) {
+        all += static_cast<int>(data::ShardPaths({path}).size());  // throws where none matches
+        continue;
+      }
       ++all;
       if (access(path.c_str(), R_OK) == 0) continue;
       if (missing++ == 0) first = path + ": " + ErrnoText(errno);

@@ -52,25 +52,37 @@ void ReadPart(Comm& comm, const Part& part, const data::OnShard& on_shard,
   });
 }
 
+// A head's numbers in a row, and back.
+constexpr int64_t kNumbers = 4 + std::ssize(data::kLeftOutKinds);
+
+void Write(const data::ShardHead& head, int64_t* row) {
+  for (const uint64_t n : {head.bytes, head.samples, head.captions, head.left_out.groups}) {
+    *row++ = static_cast<int64_t>(n);
+  }
+  for (const uint64_t n : head.left_out.pictures) *row++ = static_cast<int64_t>(n);
+}
+
+void Read(const int64_t* row, data::ShardHead& head) {
+  for (uint64_t* n : {&head.bytes, &head.samples, &head.captions, &head.left_out.groups}) {
+    *n = static_cast<uint64_t>(*row++);
+  }
+  for (uint64_t& n : head.left_out.pictures) n = static_cast<uint64_t>(*row++);
+}
+
 void ShareParts(Comm& comm, const Part& part, std::vector<data::ShardHead>& heads) {
   const auto most = std::ssize(heads) / comm.size() + 1;
-  at::Tensor own = at::zeros({most, 2}, at::kLong);
+  at::Tensor own = at::zeros({most, kNumbers}, at::kLong);
   for (size_t shard = part.begin; shard < part.end; ++shard) {
-    int64_t* row = own.mutable_data_ptr<int64_t>() + 2 * (shard - part.begin);
-    row[0] = static_cast<int64_t>(heads[shard].bytes);
-    row[1] = static_cast<int64_t>(heads[shard].samples);
+    Write(heads[shard], own.mutable_data_ptr<int64_t>() + kNumbers * (shard - part.begin));
   }
-  at::Tensor all = at::empty({comm.size(), most, 2}, at::kLong);
+  at::Tensor all = at::empty({comm.size(), most, kNumbers}, at::kLong);
   comm.AllGather(all, own);
   size_t shard = 0;
   for (int rank = 0; rank < comm.size(); ++rank) {
     const auto end =
         heads.size() * static_cast<size_t>(rank + 1) / static_cast<size_t>(comm.size());
-    const int64_t* row = all.const_data_ptr<int64_t>() + 2 * most * rank;
-    for (; shard < end; ++shard, row += 2) {
-      heads[shard].bytes = static_cast<uint64_t>(row[0]);
-      heads[shard].samples = static_cast<uint64_t>(row[1]);
-    }
+    const int64_t* row = all.const_data_ptr<int64_t>() + kNumbers * most * rank;
+    for (; shard < end; ++shard, row += kNumbers) Read(row, heads[shard]);
   }
 }
 
@@ -97,14 +109,15 @@ void CompareViews(Comm& comm, const Part& part, const std::vector<data::ShardHea
 }  // namespace
 
 std::shared_ptr<const data::Dataset> OpenData(Comm& comm, const std::vector<std::string>& patterns,
-                                              const data::OnShard& on_shard) {
+                                              const data::OnShard& on_shard,
+                                              const data::CaptionKey& caption_key) {
   std::vector<data::ShardHead> heads;
   for (std::string& path : PathsOfRoot(comm, patterns)) heads.push_back({.path = std::move(path)});
   const Part part(comm, heads.size());
   ReadPart(comm, part, on_shard, heads);
   ShareParts(comm, part, heads);
   CompareViews(comm, part, heads);
-  const auto dataset = data::Dataset::OpenKnown(heads);
+  const auto dataset = data::Dataset::OpenKnown(heads, caption_key);
   Together(comm, [&] { data::CheckNotEmpty(*dataset, patterns); });
   return dataset;
 }

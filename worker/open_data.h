@@ -19,6 +19,7 @@ namespace contrail::worker {
 // rank: what data::ReadShardHead throws, E-DATA-EMPTY, and E-RANKS-DISAGREE or E-DATA-MISSING where
 // a rank does not see a shard as the rank that looked into it did.
 std::shared_ptr<const data::Dataset> OpenData(Comm& comm, const std::vector<std::string>& patterns,
-                                              const data::OnShard& on_shard = {});
+                                              const data::OnShard& on_shard = {},
+                                              const data::CaptionKey& caption_key = {});
 
 }  // namespace contrail::worker

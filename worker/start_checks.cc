@@ -146,6 +146,20 @@ void CheckDataSize(uint64_t samples, const Config& config) {
                   "name more shards or lower train.global_batch_size");
 }
 
+void CheckCaptions(Comm& comm, const data::Dataset& dataset, const Config& config) {
+  Together(comm, [&] {
+    if (comm.rank() != 0) return;
+    const data::LeftOut left_out = dataset.left_out();
+    if (left_out.Any()) LogWarning("the shards hold more than samples: " + Describe(left_out));
+    const data::MissingCaptions missing = dataset.CountMissingCaptions();
+    data::CheckMissingCaptions(missing, config.data.max_empty_captions,
+                               OriginOf(config, "data.train"));
+    if (missing.count == 0) return;
+    LogWarning(std::to_string(missing.count) + " of " + std::to_string(missing.of) +
+               " samples have no caption and train as empty texts, first " + missing.first);
+  });
+}
+
 void CheckSameEverywhere(Comm& comm, const Config& config, const std::string& data) {
   const std::string keys = KeysOf(config);
   const std::vector<std::pair<const char*, std::string>> sides = {

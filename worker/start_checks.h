@@ -7,6 +7,7 @@
 #include <string>
 
 #include "configs/config.h"
+#include "data/dataset.h"
 #include "monitoring/run_dir.h"
 #include "worker/comm/comm.h"
 
@@ -22,6 +23,10 @@ void CheckConfig(const Config& config, int ranks);
 
 // Fewer samples than one global batch: E-DATA-SMALL.
 void CheckDataSize(uint64_t samples, const Config& config);
+
+// Collective. More samples without a caption than data.max_empty_captions lets pass:
+// E-DATA-NO-CAPTIONS. Rank 0 tells of those there are, and of what the shards hold beside samples.
+void CheckCaptions(Comm& comm, const data::Dataset& dataset, const Config& config);
 
 // Collective. Ranks that run another config (any key), program or data than rank 0:
 // E-RANKS-DISAGREE with both sides. `data` describes the shards, ending in their fingerprint.

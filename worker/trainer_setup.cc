@@ -66,9 +66,12 @@ void Trainer::CheckStart() {
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
   {
     const Doing doing(progress_, monitor::Activity::kIndexing);
-    dataset_ = OpenData(comm_, config_.data.train, [this](const data::ShardHead&) {
+    const auto indexed = [this](const data::ShardHead&) {
       progress_.Work(monitor::Activity::kIndexing, 1);
-    });
+    };
+    dataset_ = OpenData(comm_, config_.data.train, indexed,
+                        data::ParseCaptionKey(config_.data.caption_key));
+    CheckCaptions(comm_, *dataset_, config_);
   }
   Together(comm_, [&] {
     CheckDataSize(dataset_->size(), config_);

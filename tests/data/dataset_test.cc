@@ -53,6 +53,58 @@ TEST_F(DatasetTest, ADirectoryStandsForItsShards) {
   EXPECT_EQ(Dataset::Open({Path("")})->size(), 7u);
 }
 
+TEST_F(DatasetTest, PatternsAndSpacesNameShards) {
+  Write("with space/b 1.tar", ShardOf(2));
+  Write("with space/b 0.tar", ShardOf(1));
+  Write("with space/._b 0.tar", "a resource fork");
+  Write("with space/od[d].tar", ShardOf(4));
+  const std::vector<std::string> both = {Path("with space/b 0.tar"), Path("with space/b 1.tar")};
+  EXPECT_EQ(ShardPaths({Path("with*/b ?.tar")}), both);
+  EXPECT_EQ(ShardPaths({Path("with space")}).size(), 3u);
+  EXPECT_EQ(ShardPaths({Path("with space/od[d].tar")}).size(), 1u);  // a file's own name
+  EXPECT_EQ(ShardPatterns(Path("with space/b 1.tar")).size(), 1u);
+  EXPECT_EQ(ShardPatterns(Path("with space/*.tar")).size(), 1u);
+  EXPECT_EQ(ShardPatterns("a.tar  b.tar"), (std::vector<std::string>{"a.tar", "b.tar"}));
+  EXPECT_THAT(
+      MessageOf([&] { ShardPaths({Path("none*.tar")}); }),
+      AllOf(HasSubstr("E-DATA-MISSING: " + Path("none*.tar")), HasSubstr("no file matches")));
+}
+
+TEST_F(DatasetTest, CaptionsFromJson) {
+  Write("j.tar", MakeTar({{"1.png", NoisePng(3, 3, 1)},
+                          {"1.json", R"({"text": "a caf\u00e9", "n": 3})"},
+                          {"2.png", NoisePng(3, 3, 2)},
+                          {"2.json", R"({"other": 1})"},
+                          {"3.png", NoisePng(3, 3, 3)},
+                          {"3.json", "not json"},
+                          {"4.png", NoisePng(3, 3, 3)},
+                          {"4.json", std::string(100'000, '[')}}));
+  const auto dataset = Dataset::Open({Path("j.tar")}, {}, ParseCaptionKey("json:text"));
+  EXPECT_EQ(dataset->Read(0).caption, "a café");
+  EXPECT_EQ(dataset->Read(1).caption, "");
+  for (const uint64_t sample : {2, 3}) {
+    EXPECT_THAT(MessageOf([&] { dataset->Read(sample); }),
+                AllOf(HasSubstr("E-DATA-JSON: j.tar/"), HasSubstr("holds no JSON object")));
+  }
+  EXPECT_THAT(MessageOf([] { ParseCaptionKey("json"); }), HasSubstr("E-DATA-CAPTION-KEY"));
+}
+
+TEST_F(DatasetTest, MissingCaptionsAreCountedAndLimited) {
+  Write("a.tar", ShardOf(3));
+  Write("b.tar", MakeTar({{"1.png", NoisePng(3, 3, 1)}, {"2.png", "x"}, {"2.txt", "two"}}));
+  WriteIndex(PosixFileSystem(), PositionedFile(Path("a.tar")),
+             ScanShard(PositionedFile(Path("a.tar"))));
+  const auto dataset = Dataset::Open({Path("a.tar"), Path("b.tar")});
+  const MissingCaptions missing = dataset->CountMissingCaptions();
+  EXPECT_EQ(missing.count, 1u);
+  EXPECT_EQ(missing.of, 5u);
+  EXPECT_EQ(missing.first, "b.tar/1");
+  EXPECT_NO_THROW(CheckMissingCaptions(missing, 0.2, "data.train"));
+  EXPECT_THAT(MessageOf([&] { CheckMissingCaptions(missing, 0.1, "data.train"); }),
+              AllOf(HasSubstr("E-DATA-NO-CAPTIONS: data.train: 1 of 5 samples have no caption"),
+                    HasSubstr("20 %, more than 10 %"), HasSubstr("first b.tar/1")));
+}
+
 TEST_F(DatasetTest, IndexesChangeNothing) {
   const auto scanned = Shards({6, 5});
   for (const char* name : {"pairs-000.tar", "pairs-001.tar"}) {

@@ -3,6 +3,7 @@
 #include "data/pack.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <filesystem>
@@ -161,6 +162,90 @@ TEST_F(PackTest, Folder) {
   EXPECT_THAT(Contents("out/mine-000000.tar"), HasSubstr(R"({"source":"b/2.PNG"})"));
 }
 
+TEST_F(PackTest, FolderTellsWhatItLeftOut) {
+  Write("in/1.webp", "content decides when it is read");
+  Write("in/1.json", R"({"text": "one"})");
+  Write("in/2.gif", "G");
+  Write("in/3.BMP", "B");
+  Write("in/._1.jpg", "a resource fork");
+  Write("in/.DS_Store", "x");
+  Write("far/4.jpg", "J");
+  Write("far/4.json", "{\"text\": \"caf\xe9\"}");
+  Write("far/4.cls", "4");
+  std::filesystem::create_directory_symlink(Path("far"), Path("in/linked"));
+  PackOptions options;
+  options.out = Path("out");
+  options.folder = Path("in");
+  options.caption_key = "json:text";
+  EXPECT_THAT(PackError(options), HasSubstr("E-DATA-JSON: " + Path("in/linked/4.json")));
+  Write("far/4.json", "{\"text\": \"four\"}");
+  const PackResult result = Pack(PosixFileSystem(), options);
+  EXPECT_EQ(result.samples, 2u);
+  EXPECT_EQ(Describe(result.notes.left_out), "1 .gif, 1 .bmp");
+  const auto dataset = Dataset::Open({Path("out")});
+  EXPECT_EQ(dataset->Read(0).caption, "one");
+  EXPECT_EQ(dataset->Read(1).caption, "four");
+}
+
+TEST_F(PackTest, LinksAndFoldersThatCannotBeFollowedAreNamed) {
+  Write("in/1.jpg", "J");
+  Write("in/1.txt", "one");
+  PackOptions options;
+  options.out = Path("out");
+  options.folder = Path("in");
+  const auto with_link = [&](const std::string& target, const std::string& name) {
+    std::filesystem::create_symlink(target, Path(name));
+    const std::string message = PackError(options);
+    std::filesystem::remove(Path(name));
+    EXPECT_FALSE(std::filesystem::exists(Path("out")));
+    return message;
+  };
+  EXPECT_THAT(with_link("self.jpg", "in/self.jpg"),
+              AllOf(HasSubstr("E-DATA-FOLDER: " + Path("in/self.jpg")), HasSubstr("to itself")));
+  EXPECT_THAT(with_link("/nonexistent/gone.jpg", "in/gone.jpg"), HasSubstr("that is not there"));
+  std::filesystem::create_directory(Path("in/sub"));
+  EXPECT_THAT(with_link("..", "in/sub/parent"),
+              AllOf(HasSubstr("E-DATA-FOLDER: " + Path("in/sub/parent")),
+                    HasSubstr("leads back to a folder above it")));
+  std::filesystem::permissions(Path("in/sub"), std::filesystem::perms::none);
+  const uid_t user = ::geteuid();
+  std::filesystem::permissions(Path(""), std::filesystem::perms::all);
+  if (user == 0) {
+    ASSERT_EQ(::seteuid(65534), 0);  // root may read everything
+  }
+  options.out = Path("");
+  const std::string message = PackError(options);
+  if (user == 0) {
+    ASSERT_EQ(::seteuid(user), 0);
+  }
+  std::filesystem::permissions(Path("in/sub"), std::filesystem::perms::all);
+  EXPECT_THAT(message, AllOf(HasSubstr(Path("in/sub")), HasSubstr("Permission denied")));
+}
+
+TEST_F(PackTest, OtherEncodingsAreTold) {
+  Write("in/1.jpg", "J");
+  Write("in/1.txt", "smart quote \x92s");
+  PackOptions options;
+  options.out = Path("out");
+  options.folder = Path("in");
+  const PackResult result = Pack(PosixFileSystem(), options);
+  EXPECT_EQ(result.notes.not_utf8, 1u);
+  EXPECT_EQ(result.notes.first_not_utf8, Path("in/1.txt"));
+  options.name = "other";
+  Write("in/1.txt", std::string("\xff\xfeo\0n\0e\0", 8));
+  EXPECT_THAT(PackError(options), AllOf(HasSubstr("E-DATA-ENCODING: " + Path("in/1.txt")),
+                                        HasSubstr("UTF-16"), HasSubstr("iconv")));
+  options.folder = "";
+  options.csv = Path("t.csv");
+  Write("t.csv", std::string("\xff\xfe"
+                             "f\0i\0l\0e\0",
+                             10));
+  EXPECT_THAT(PackError(options), HasSubstr("E-DATA-ENCODING: " + Path("t.csv")));
+  Write("t.csv", "file,text\nin/1.jpg,it\x92s\n");
+  options.name = "table";
+  EXPECT_EQ(Pack(PosixFileSystem(), options).notes.first_not_utf8, Path("t.csv:2"));
+}
+
 TEST_F(PackTest, Tables) {
   Write("pictures/1.png", NoisePng(4, 4, 1));
   Write("pictures/2.png", NoisePng(4, 4, 2));
@@ -201,6 +286,16 @@ TEST_F(PackTest, MistakesAreNamedAndNothingIsWritten) {
   Write("short", Header(3, {10, 2, 3}) + "abc");
   EXPECT_THAT(with([&](auto& o) { o.images = Path("short"); }),
               HasSubstr("its header promises 60 bytes, it holds 3"));
+  Write("wraps", Header(3, {1u << 26, 1u << 19, 1u << 19}));
+  EXPECT_THAT(with([&](auto& o) { o.images = Path("wraps"); }),
+              AllOf(HasSubstr("E-DATA-IDX"), HasSubstr("promises more than 2^64 bytes")));
+  Write("wide", Header(3, {0, 2, 1u << 31}));
+  Write("none", Header(1, {0}));
+  EXPECT_THAT(with([&](auto& o) {
+                o.images = Path("wide");
+                o.labels = Path("none");
+              }),
+              AllOf(HasSubstr("E-DATA-IDX"), HasSubstr("too large")));
   Write("nine", Header(1, {9}) + std::string(9, '\0'));
   EXPECT_THAT(with([&](auto& o) { o.labels = Path("nine"); }), HasSubstr("9 labels for 10 images"));
   Write("two", "cat\ndog\n");
@@ -300,14 +395,42 @@ TEST_F(DataCommands, CheckListsWhatIsBroken) {
                             {"2.txt", "   "},
                             {"3.jpg", "?"},
                             {"3.txt", std::string(400, '1')}}));
-  const std::string text = Run({"data", "check", Path("bad.tar")}, kExitUser);
-  EXPECT_THAT(text,
-              AllOf(HasSubstr("undecodable images  2\n"), HasSubstr("missing captions    2\n"),
-                    HasSubstr("cut at 77 tokens    1\n"), HasSubstr("bad.tar/2: undecodable"),
-                    HasSubstr("bad.tar/3: undecodable image: neither")));
-  const auto json =
-      nlohmann::json::parse(Run({"data", "check", Path("bad.tar"), "--json"}, kExitUser));
+  const std::string text =
+      Run({"data", "check", Path("bad.tar"), "--max-empty-captions", "1"}, kExitUser);
+  EXPECT_THAT(text, AllOf(HasSubstr("undecodable images  2\n"),
+                          HasSubstr("missing captions    2, first bad.tar/1\n"),
+                          HasSubstr("cut at 77 tokens    1\n"), HasSubstr("bad.tar/2: undecodable"),
+                          HasSubstr("bad.tar/3: undecodable image: neither")));
+  const auto json = nlohmann::json::parse(
+      Run({"data", "check", Path("bad.tar"), "--json", "--max-empty-captions", "1"}, kExitUser));
   EXPECT_EQ(json["undecodable"][0]["key"], "bad.tar/2");
+}
+
+TEST_F(DataCommands, CheckStopsAtMissingCaptions) {
+  Write("half.tar", MakeTar({{"1.png", NoisePng(3, 3, 1)},
+                             {"2.png", NoisePng(3, 3, 2)},
+                             {"2.txt", "caf\xe9"},
+                             {"2.json", R"({"text": "two"})"},
+                             {"3.gif", "G"}}));
+  EXPECT_THAT(MessageOf([&] {
+                Run({"data", "check", Path("half.tar")});
+              }),
+              AllOf(HasSubstr("E-DATA-NO-CAPTIONS"), HasSubstr("1 of 2 samples")));
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              AllOf(HasSubstr("missing captions    1, first half.tar/1\n"),
+                    HasSubstr("passed over         1 group without a picture, 1 .gif\n"),
+                    HasSubstr("captions not UTF-8  1, first half.tar/2 is not UTF-8")));
+  Run({"data", "check", Path("half.tar"), "--max-empty-captions", "0.5"});
+  Run({"data", "check", Path("half.tar"), "--max-empty-captions", "0.5", "--caption-key",
+       "json:text"});
+  EXPECT_THAT(MessageOf([&] {
+                Run({"data", "check", Path("half.tar"), "--max-empty-captions", "2"});
+              }),
+              HasSubstr("E-CLI-VALUE: --max-empty-captions"));
+  testing::internal::GetCapturedStdout();
+  // Classes instead of captions: a set to evaluate with.
+  Write("classes.tar", MakeTar({{"1.png", NoisePng(3, 3, 1)}, {"1.cls", "0"}}));
+  Run({"data", "check", Path("classes.tar")});
 }
 
 TEST_F(DataCommands, OrderIsTheLoaders) {

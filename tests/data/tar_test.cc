@@ -8,6 +8,7 @@
 
 #include <filesystem>
 
+#include "common/hash.h"
 #include "data/shard_index.h"
 #include "tests/data/helpers.h"
 
@@ -24,6 +25,7 @@ class TarTest : public ScratchTest {
     std::vector<std::string> names;
     const PositionedFile tar(Path(file));
     ScanTar(tar, [&](const TarMember& member) {
+      if (member.link != LinkKind::kNone) return;
       names.push_back(member.name + "=" + tar.Read(member.offset, member.size));
     });
     return names;
@@ -32,6 +34,23 @@ class TarTest : public ScratchTest {
     return MessageOf([&] { ScanShard(PositionedFile(Path(file))); });
   }
 };
+
+// A member of another type than a regular file, its header's sum made right again.
+std::string Member(char type, const std::string& name, const std::string& contents,
+                   const std::string& link = "") {
+  std::string header = TarHeader(name, contents.size());
+  header[156] = type;
+  header.replace(157, link.size(), link);
+  header.replace(148, 8, 8, ' ');
+  unsigned sum = 0;
+  for (const char c : header) sum += static_cast<unsigned char>(c);
+  char digits[8];
+  std::snprintf(digits, sizeof digits, "%06o", sum);
+  header.replace(148, 7, std::string(digits, 7));
+  return header + contents + std::string(TarPadding(contents.size()), '\0');
+}
+
+const std::string kEnd(2 * kTarBlock, '\0');
 
 // GNU, pax and ustar as Python writes them: long names, non-ASCII names, directories, links.
 TEST_F(TarTest, ReadsWhatPythonWrites) {
@@ -94,7 +113,7 @@ TEST_F(TarTest, GroupsLikeWebdataset) {
                           {"./4.jpeg", "J4"}}));
   const ShardIndex index = ScanShard(PositionedFile(Path("a.tar")));
   ASSERT_EQ(index.samples.size(), 3u);
-  EXPECT_EQ(index.skipped, 2u);  // a/2 and c.d/3
+  EXPECT_EQ(index.left_out.groups, 2u);  // a/2 and c.d/3
   EXPECT_EQ(index.samples[0].key, "a/1");
   EXPECT_TRUE(index.samples[0].caption.present());
   EXPECT_FALSE(index.samples[0].label.present());
@@ -131,6 +150,153 @@ TEST_F(TarTest, TornArchivesAreNamedWithTheByte) {
   EXPECT_THAT(ScanError("padding.tar"), HasSubstr("at byte 0: the archive ends inside"));
   Write("zero.tar", "");
   EXPECT_THAT(ScanError("zero.tar"), HasSubstr("at byte 0: the archive ends without"));
+}
+
+// Digits longer than the record they announce made the parser read what lies behind it.
+TEST_F(TarTest, MalformedPaxRecordsAreRefused) {
+  const std::string zeros(64, '0');
+  for (const std::string& record :
+       {zeros + "4 ab", zeros + "4 path=evil", std::string("12 path=a.txt"), std::string("x\n"),
+        std::string("99 path=a\n"), std::string("-9 path=a\n"), std::string("11 path=abc"),
+        std::string("9 pathabc\n"), std::string("16 size=garbage\n"), std::string("6 =ab\n"),
+        std::string("9 path=\0\n", 9), std::string("3 \n"), std::string("10 size=1 \n")}) {
+    Write("pax.tar", Member('x', "h", record) + Member('0', "1.txt", "t") + kEnd);
+    EXPECT_THAT(ScanError("pax.tar"), AllOf(HasSubstr("E-DATA-TAR: "), HasSubstr("at byte 0"),
+                                            HasSubstr("malformed record")))
+        << record;
+  }
+  Write("pax.tar", Member('x', "h", "16 path=b/1.png\n") + Member('0', "1.txt", "t") + kEnd);
+  EXPECT_THAT(Names("pax.tar"), ElementsAre("b/1.png=t"));
+}
+
+TEST_F(TarTest, LinksInsideTheArchiveAreFollowed) {
+  Write("links.tar",
+        MakeTar({{"d/0.png", "P0"}, {"d/0.txt", "one for all"}}).substr(0, 4 * kTarBlock) +
+            Member('0', "d/1.png", "P1") + Member('1', "d/1.txt", "", "./d/0.txt") +
+            Member('0', "d/2.png", "P2") + Member('2', "d/2.txt", "", "0.txt") +
+            Member('2', "e/3.png", "", "../d/4.png") + Member('1', "e/3.txt", "", "d/2.txt") +
+            Member('2', "e", "", "nowhere") + Member('0', "d/4.png", "P4") + kEnd);
+  const PositionedFile tar(Path("links.tar"));
+  const ShardIndex index = ScanShard(tar);
+  ASSERT_EQ(index.samples.size(), 5u);
+  for (size_t i = 0; i < 4; ++i) {
+    const Extent& caption = index.samples[i].caption;
+    EXPECT_EQ(tar.Read(caption.offset, caption.size), "one for all") << i;
+  }
+  EXPECT_EQ(index.samples[3].key, "e/3");
+  EXPECT_EQ(tar.Read(index.samples[3].image.offset, 2), "P4");
+  EXPECT_EQ(index.Head().captions, 4u);
+  for (const char* target : {"9.txt", "1.txt", "/etc/passwd"}) {  // 1.txt is the link itself
+    Write("out.tar", Member('0', "1.png", "P") + Member('2', "1.txt", "", target) + kEnd);
+    EXPECT_THAT(ScanError("out.tar"),
+                AllOf(HasSubstr("at byte 1024: '1.txt' is a link to '" + std::string(target)),
+                      HasSubstr("no file in this archive")));
+  }
+}
+
+TEST_F(TarTest, AKeyThatComesBackIsOneSample) {
+  Write("apart.tar", MakeTar({{"1.png", "P1"}, {"2.png", "P2"}, {"1.txt", "c1"}, {"2.txt", "c2"}}));
+  const PositionedFile tar(Path("apart.tar"));
+  const ShardIndex index = ScanShard(tar);
+  ASSERT_EQ(index.samples.size(), 2u);
+  EXPECT_EQ(index.samples[0].key, "1");
+  EXPECT_EQ(tar.Read(index.samples[1].caption.offset, 2), "c2");
+  Write("again.tar", MakeTar({{"1.png", "a"}, {"2.png", "b"}, {"1.png", "c"}}));
+  EXPECT_THAT(ScanError("again.tar"),
+              AllOf(HasSubstr("at byte 2560"), HasSubstr("'1' has a second .png")));
+}
+
+TEST_F(TarTest, ArchivesBehindOneAnotherAreReadOn) {
+  std::string first = MakeTar({{"1.png", "a"}});
+  first.append(10240 - first.size(), '\0');  // as Python and GNU tar fill up
+  Write("two.tar", first + MakeTar({{"2.png", "b"}}) + MakeTar({{"3.png", "c"}}));
+  EXPECT_THAT(Names("two.tar"), ElementsAre("1.png=a", "2.png=b", "3.png=c"));
+  Write("page.tar", first + std::string(700, 'x'));
+  EXPECT_THAT(ScanError("page.tar"), HasSubstr("at byte 10240: neither a tar header nor"));
+}
+
+// A file that was given its size beforehand and then half of its bytes.
+TEST_F(TarTest, AHoleIsNoEndMarker) {
+  const std::string head = MakeTar({{"1.png", "a"}});
+  std::string tail = head;
+  tail.append(10 * 10240 - tail.size(), '\0');
+  Write("tail.tar", tail);
+  EXPECT_THAT(ScanError("tail.tar"),
+              AllOf(HasSubstr("at byte 1024: 101376 zero bytes"), HasSubstr("truncate -s 2048")));
+  Write("middle.tar", head + std::string(3 << 20, '\0') + MakeTar({{"2.png", "b"}}));
+  EXPECT_THAT(ScanError("middle.tar"), HasSubstr("or more zero bytes, more than an end marker"));
+  Write("record.tar", head + std::string((64 << 10) - head.size(), '\0'));  // tar -b 128
+  EXPECT_THAT(Names("record.tar"), ElementsAre("1.png=a"));
+}
+
+TEST_F(TarTest, WhatCannotBeReadRightIsRefused) {
+  Write("s.tar", Member('S', "1.png", "") + kEnd);
+  EXPECT_THAT(ScanError("s.tar"), AllOf(HasSubstr("'1.png' is stored as a sparse file")));
+  Write("p.tar", Member('x', "h", "22 GNU.sparse.major=1\n") + Member('0', "1.png", "m") + kEnd);
+  EXPECT_THAT(ScanError("p.tar"), HasSubstr("stored as a sparse file"));
+  Write("m.tar", Member('M', "1.png", "rest") + kEnd);
+  EXPECT_THAT(ScanError("m.tar"), HasSubstr("began in another volume"));
+}
+
+TEST_F(TarTest, OtherFilesAreNamedForWhatTheyAre) {
+  const std::pair<std::string, std::string> files[] = {
+      {std::string("\x1f\x8b\x08\0", 4) + std::string(3000, 'x'), "a gzip file"},
+      {"PK\x03\x04" + std::string(3000, 'x'), "a zip archive"},
+      {"<!DOCTYPE html><html>AccessDenied" + std::string(2000, ' '), "an HTML page"},
+      {"\n <?xml version=\"1.0\"?><Error>", "an XML document"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"}};
+  for (const auto& [bytes, kind] : files) {
+    Write("x.tar", bytes);
+    EXPECT_THAT(ScanError("x.tar"), HasSubstr("at byte 0: not a tar but " + kind));
+  }
+}
+
+TEST_F(TarTest, WhatIsLeftOutIsCounted) {
+  Write("mixed.tar", MakeTar({{"1.png", "P"},
+                              {"1.txt", " \n"},
+                              {"2.gif", "G"},
+                              {"2.txt", "two"},
+                              {"3.webp", "W"},
+                              {"3.txt", "three"},
+                              {"4.tif", "T"},
+                              {"5.0_x.png", "dots"},
+                              {"5.1_x.png", "dots"},
+                              {"._6.jpg", "resource fork"}}));
+  const PositionedFile tar(Path("mixed.tar"));
+  const ShardIndex index = ScanShard(tar);
+  ASSERT_EQ(index.samples.size(), 2u);
+  EXPECT_EQ(index.Head().captions, 1u);  // one is blank
+  EXPECT_EQ(Describe(index.left_out),
+            "3 groups without a picture, 1 .gif, 1 .tiff, 2 with several dots in the name");
+  WriteIndex(PosixFileSystem(), tar, index);
+  ASSERT_TRUE(ReadIndexHead(tar).has_value());
+  EXPECT_EQ(Describe(ReadIndexHead(tar)->left_out), Describe(index.left_out));
+  EXPECT_EQ(ReadIndexHead(tar)->captions, 1u);
+}
+
+TEST_F(TarTest, AnIndexThatSaysWhatCannotBeIsNotBelieved) {
+  Write("s.tar", ShardOf(3));
+  const PositionedFile tar(Path("s.tar"));
+  ShardIndex index = ScanShard(tar);
+  const Extent beyond[] = {{tar.size() - 1, 2},
+                           {~uint64_t{0} - 1, 8},
+                           {1024, ~uint64_t{0}},
+                           {uint64_t{1} << 50, 1},
+                           {0, 0}};
+  for (const Extent& extent : beyond) {
+    ShardIndex altered = index;
+    altered.samples[1].image = extent;
+    WriteIndex(PosixFileSystem(), tar, altered);
+    EXPECT_FALSE(ReadIndex(tar).has_value()) << extent.offset;
+  }
+  std::string text = IndexText(tar, index);
+  text.replace(text.find("samples=3"), 9, "samples=4000000000000");
+  text = text.substr(0, text.size() - 13);
+  char trailer[16];
+  std::snprintf(trailer, sizeof trailer, "end %08x\n", Crc32c(0, text.data(), text.size()));
+  Write("s.tar.index", text + trailer);
+  EXPECT_FALSE(ReadIndexHead(tar).has_value());
+  EXPECT_FALSE(ReadIndex(tar).has_value());
 }
 
 TEST_F(TarTest, IndexTellsWhatAScanTells) {
@@ -189,9 +355,9 @@ TEST_F(TarTest, AStaleOrDamagedIndexIsNotBelieved) {
   Write("s.tar.index", altered);
   EXPECT_FALSE(ReadIndex(PositionedFile(Path("s.tar"))).has_value());
   // A field this version does not know is passed over; another version is not read.
-  Write("s.tar.index", "contrail-index 2" + index.substr(16));
+  Write("s.tar.index", "contrail-index 1" + index.substr(16));
   EXPECT_FALSE(ReadIndexHead(PositionedFile(Path("s.tar"))).has_value());
-  Write("s.tar.index", "contrail-index 1 new=field" + index.substr(16));
+  Write("s.tar.index", "contrail-index 2 new=field" + index.substr(16));
   EXPECT_TRUE(ReadIndexHead(PositionedFile(Path("s.tar"))).has_value());
 }
 

@@ -131,9 +131,7 @@ from open_clip import get_tokenizer
 tokenizer = get_tokenizer("ViT-B-32")
 texts = open(sys.argv[1], "rb").read().decode().split("\0")[:-1]
 for row in tokenizer(texts).tolist():
-    end = row.index(49407, 1) if 49407 in row[1:] else 76
-    end = max(i for i, t in enumerate(row) if t != 0)
-    print(*row[:end + 1])
+    print(*row[:row.index(49407) + 1])  # its features are those of the first <end_of_text>
 )",
                                     {Path("texts")});
   const std::vector<std::string> lines = Split(output, '\n');
@@ -190,6 +188,36 @@ TEST(Tokenizer, LongTextIsCutAndStillEnds) {
   ASSERT_EQ(ids.size(), 77u);
   EXPECT_EQ(ids[75], 2368);
   EXPECT_EQ(ids[76], kEndOfText);
+}
+
+TEST(Tokenizer, ALiteralEndEndsTheText) {
+  EXPECT_EQ(Clip().Encode("a cat<end_of_text> on a mat"), Clip().Encode("a cat"));
+  EXPECT_EQ(Clip().Encode("<END_OF_TEXT>"), Clip().Encode(""));
+}
+
+// Each of these took from seconds to hours.
+TEST(Tokenizer, NoTextTakesLong) {
+  std::string amps = "&";
+  for (int i = 0; i < 300'000; ++i) amps += "amp;";
+  std::string letters;
+  RandomStream draws(3, 0, 0);
+  for (int i = 0; i < 400'000; ++i) letters += static_cast<char>('a' + draws.NextBelow(26));
+  std::string marks = "a";
+  for (int i = 0; i < 200'000; ++i) marks += i % 2 ? "\u0323" : "\u0301";
+  const auto start = std::chrono::steady_clock::now();
+  for (const std::string& text :
+       {amps, letters, marks, std::string(1'000'000, '&'), letters + "é" + letters, "é " + amps}) {
+    EXPECT_LE(Clip().Encode(text).size(), 77u);
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(took.count(), 10);  // on any machine; some hundredths of a second on a quiet one
+}
+
+// The start of a long text is what it is without the rest.
+TEST(Tokenizer, ALongTextIsItsStart) {
+  std::string text;
+  for (int i = 0; i < 4000; ++i) text += "é caption &amp; more, ";
+  EXPECT_EQ(Clip().Encode(text), Clip().Encode(text.substr(0, 2000)));
 }
 
 TEST(Tokenizer, InvalidUtf8IsReplaced) {
