@@ -110,6 +110,16 @@ std::vector<CommandSpec> MakeTable() {
                   "job runs, after it died, and on a copy.",
        .examples = {"contrail view runs/quickstart",
                     "contrail view runs/quickstart --json --series loss"}},
+      {.name = "doctor",
+       .summary = "what this machine has of what a run needs, and what to do about the rest",
+       .positional = {"[CONFIG.toml]"},
+       .options = {{"--run", "DIR", "where the run directory will be (default: run.dir)"},
+                   {"--ranks", "N", "ranks on this machine (default: launcher.ranks)"},
+                   kJson},
+       .details = "MPI and the libraries of contrail-worker, /dev/shm, limits, processor, kernel, "
+                  "run directory: one line each, ok, warn or bad. Exit code 2 where one is bad. "
+                  "Run it where the job will run: srun --pty contrail doctor.",
+       .examples = {"contrail doctor", "contrail doctor my.toml --ranks 8"}},
       {.name = "checkpoint list",
        .summary = "committed steps, newest first",
        .positional = {"PATH"},
