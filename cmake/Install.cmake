@@ -6,6 +6,12 @@ option(CONTRAIL_INSTALL_TORCH "copy LibTorch's CPU libraries into the installed 
 # What was linked from outside this tree (a Spack MPI or HDF5) is found again; $ORIGIN comes first.
 set_target_properties(contrail PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS contrail RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set(apache /usr/share/common-licenses/Apache-2.0)
+if(EXISTS ${apache})
+  install(FILES ${apache} DESTINATION share/doc/contrail RENAME LICENSE)
+else()
+  install(FILES LICENSE DESTINATION share/doc/contrail)
+endif()
 install(FILES ${CONTRAIL_SHARE}/bpe_simple_vocab_16e6.txt.gz DESTINATION share/contrail)
 install(DIRECTORY configs/presets DESTINATION share/contrail)
 install(DIRECTORY slurm/ DESTINATION share/contrail/slurm FILES_MATCHING PATTERN "*.sbatch" PATTERN "*.toml")

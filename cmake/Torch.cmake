@@ -1,12 +1,14 @@
 # LibTorch from the pinned Python wheel in .venv (or -DTORCH_DIR=.../torch of a site's own).
 # Only libtorch_cpu and libc10 are linked: find_package(Torch) would pull CUDA into every process
 # (185 MB of private memory a rank instead of 63).
-if(NOT CONTRAIL_WORKER)
-  return()
-endif()
 if(NOT TORCH_DIR)
   file(GLOB candidates ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
-  list(GET candidates 0 TORCH_DIR)
+  if(candidates)
+    list(GET candidates 0 TORCH_DIR)
+  endif()
+endif()
+if(NOT CONTRAIL_WORKER)
+  return()
 endif()
 if(NOT EXISTS ${TORCH_DIR}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch not found: run `make setup`, or give -DTORCH_DIR=<the wheel's torch folder>, "

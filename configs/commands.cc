@@ -7,6 +7,7 @@ namespace {
 
 const OptionSpec kSet = {"--set", "key.path=value", "override a config key", true};
 const OptionSpec kJson = {"--json", "", "print one JSON value on stdout and nothing else there"};
+const OptionSpec kBatch = {"--batch", "N", "images encoded at once (default: 256)"};
 const OptionSpec kThreads = {"--threads", "T", "compute threads (default: all cores)"};
 
 CommandSpec EvalZeroShot() {
@@ -19,6 +20,7 @@ CommandSpec EvalZeroShot() {
                        "packed data set: *.tar with .cls, classnames.txt, "
                        "zeroshot_classification_templates.txt"},
                       kJson,
+                      kBatch,
                       kThreads},
           .details =
               "Text features of every class name in every template are normalised, averaged "
@@ -35,6 +37,7 @@ CommandSpec Embed() {
                        "a run directory, a committed step, or a file of weights"},
                       {"--images", "TARS|DIR", "tar shards (braces allowed) or a folder of images"},
                       {"--texts", "FILE", "one text a line"},
+                      kBatch,
                       kThreads},
           .details =
               "Datasets: image_features [N, D] and image_keys [N], text_features [M, D]; "
@@ -107,6 +110,16 @@ std::vector<CommandSpec> MakeTable() {
                   "job runs, after it died, and on a copy.",
        .examples = {"contrail view runs/quickstart",
                     "contrail view runs/quickstart --json --series loss"}},
+      {.name = "doctor",
+       .summary = "what this machine has of what a run needs, and what to do about the rest",
+       .positional = {"[CONFIG.toml]"},
+       .options = {{"--run", "DIR", "where the run directory will be (default: run.dir)"},
+                   {"--ranks", "N", "ranks on this machine (default: launcher.ranks)"},
+                   kJson},
+       .details = "MPI and the libraries of contrail-worker, /dev/shm, limits, processor, kernel, "
+                  "run directory: one line each, ok, warn or bad. Exit code 2 where one is bad. "
+                  "Run it where the job will run: srun --pty contrail doctor.",
+       .examples = {"contrail doctor", "contrail doctor my.toml --ranks 8"}},
       {.name = "checkpoint list",
        .summary = "committed steps, newest first",
        .positional = {"PATH"},

@@ -88,10 +88,6 @@ struct Config {
     std::vector<std::string> mpirun_args;
   } launcher;
   struct {
-    std::string partition, account, qos, time;
-    int64_t nodes = 1;
-  } slurm;
-  struct {
     int64_t every_steps = 1;
     double status_seconds = 10;  // a plain progress line at least this often
   } telemetry;

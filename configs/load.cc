@@ -34,8 +34,18 @@ std::vector<std::string> AllKeys() {
   return keys;
 }
 
+// [slurm] is for the jobs that `contrail submit` will write; until then nothing would read it, and
+// a key that does nothing is refused like one that is misspelt.
+bool IsForSubmit(const std::string& key) { return key == "slurm" || key.rfind("slurm.", 0) == 0; }
+
 // The nearest key: by whole path, or by the last word where it stands in another table.
 [[noreturn]] void UnknownKey(const std::string& where, const std::string& key) {
+  if (IsForSubmit(key)) {
+    throw UserError("E-CONFIG-KEY", where,
+                    "'" + key + "' is for `contrail submit`, which this version does not have",
+                    "leave it out, and give sbatch its own options: --partition, --account, --qos, "
+                    "--time, --nodes");
+  }
   const std::string last = key.substr(key.rfind('.') + 1);
   std::string fix;
   for (const KeySpec& spec : KeyTable()) {
@@ -201,9 +211,11 @@ void ReadPhases(const toml::node& node, const std::string& file, Config& config)
   }
 }
 
-void ReadTables(const toml::table& root, const std::string& file, Config& config) {
+void ReadTables(const toml::table& root, const std::string& file, bool resolved, Config& config) {
   for (const auto& [table_name, table_node] : root) {
     const std::string table(table_name.str());
+    // Earlier versions took the table, and wrote it into the config of every run.
+    if (resolved && IsForSubmit(table)) continue;
     if (table == "phase") {
       ReadPhases(table_node, file, config);
       continue;
@@ -306,7 +318,7 @@ void CheckWhole(const Config& config) {
 Config Load(const std::string& path, const std::vector<std::string>& overrides, bool resolved) {
   Config config;
   config.file = path;
-  ReadTables(ParseFile(path), path, config);
+  ReadTables(ParseFile(path), path, resolved, config);
   if (resolved) {
     for (const auto& [key, origin] : OriginsInComments(path)) config.origin[key] = origin;
   }

@@ -176,12 +176,6 @@ std::vector<KeySpec> MakeTable() {
       Aside(
           Key("launcher.mpirun_args", AT(launcher.mpirun_args), kAny, "more arguments for mpirun")),
 
-      Aside(Key("slurm.partition", AT(slurm.partition), kAny, "partition of submitted jobs")),
-      Aside(Key("slurm.account", AT(slurm.account), kAny, "account of submitted jobs")),
-      Aside(Key("slurm.qos", AT(slurm.qos), kAny, "quality of service of submitted jobs")),
-      Aside(Key("slurm.time", AT(slurm.time), kAny, "time limit of submitted jobs, HH:MM:SS")),
-      Aside(Key("slurm.nodes", AT(slurm.nodes), {.min = 1}, "nodes of submitted jobs")),
-
       Aside(Key("telemetry.every_steps", AT(telemetry.every_steps), {.min = 1},
                 "steps between telemetry records")),
       Aside(Key("telemetry.status_seconds", AT(telemetry.status_seconds), kPositive,

@@ -18,7 +18,7 @@
 namespace contrail::eval {
 namespace {
 
-constexpr int64_t kBatchSize = 256;
+constexpr long kBatchSize = 256;
 
 std::string Required(const ParsedArgs& args, const std::string& option) {
   const std::string value = args.Value(option);
@@ -28,6 +28,8 @@ std::string Required(const ParsedArgs& args, const std::string& option) {
   }
   return value;
 }
+
+int64_t BatchSize(const ParsedArgs& args) { return args.Int("--batch", kBatchSize, 1, 1 << 20); }
 
 void SetThreads(const ParsedArgs& args) {
   const auto cores = static_cast<long>(std::max(1u, std::thread::hardware_concurrency()));
@@ -64,7 +66,7 @@ int ZeroShotCommand(const ParsedArgs& args) {
   const std::string checkpoint = Required(args, "--checkpoint");
   const std::string dataset = Required(args, "--dataset");
   SetThreads(args);
-  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize,
+  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, BatchSize(args),
                                      ProgressTo(args.Value("--progress-fd")));
   const ZeroShotResult result = EvaluateZeroShot(*encoder, dataset);
   KeepInRun(result);
@@ -81,7 +83,7 @@ int EmbedCommand(const ParsedArgs& args) {
                     "see `contrail help embed`");
   }
   SetThreads(args);
-  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, kBatchSize);
+  const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, BatchSize(args));
   const EmbedResult result = Embed(PosixFileSystem(), *encoder, options);
   LogInfo(options.out + ": " + std::to_string(result.images) + " images, " +
           std::to_string(result.texts) + " texts in " + HumanSeconds(result.seconds));

@@ -101,6 +101,7 @@ Evaluation EvaluateAtTheEnd(const Config& config, const monitor::RunDir& run, ui
                                          "zero-shot",     "--checkpoint",
                                          run.root,        "--dataset",
                                          dataset,         "--json",
+                                         "--batch",       std::to_string(config.eval.batch_size),
                                          "--threads",     std::to_string(threads),
                                          "--progress-fd", std::to_string(kProgressFd)};
   const double limit = config.launcher.start_seconds;

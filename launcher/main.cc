@@ -12,6 +12,7 @@
 #include "configs/cli.h"
 #include "data/commands.h"
 #include "launcher/commands.h"
+#include "launcher/doctor.h"
 #include "launcher/help.h"
 #include "monitoring/viewer/commands.h"
 
@@ -27,6 +28,7 @@ int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
   if (args.command->needs_worker) launcher::HandOver(words);
   if (name == "train") return launcher::RunTrain(args);
   if (name == "resume") return launcher::RunResume(args);
+  if (name == "doctor") return launcher::RunDoctor(args);
   if (group == "data") return RunDataCommand(args);
   if (group == "checkpoint") return RunCheckpointCommand(args);
   if (group == "view") return RunViewCommand(args);

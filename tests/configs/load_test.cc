@@ -141,6 +141,9 @@ TEST_F(LoadTest, NamesTheMistake) {
       {"[train\nsteps = 1\n", {"E-CONFIG-TOML", "c.toml:1"}},
       {"[data]\ntrain = [1, 2]\n", {"E-CONFIG-TYPE", "list of strings"}},
       {good + "lr = 2\n", {"E-CONFIG-TOML", "c.toml:9"}},
+      {good + "[slurm]\naccount = \"x\"\n",
+       {"E-CONFIG-KEY", "c.toml:10", "'slurm.account'", "`contrail submit`", "--account"}},
+      {"slurm = 1\n" + good, {"E-CONFIG-KEY", "`contrail submit`"}},
   };
   for (const Case& c : cases) {
     const std::string message = Refusal(c.text);
@@ -154,7 +157,17 @@ TEST_F(LoadTest, NamesTheMistakeInSet) {
   EXPECT_THAT(Refusal(kGood, {"train.lr=fast"}), HasSubstr("--set train.lr=fast"));
   EXPECT_THAT(Refusal(kGood, {"train.lrr=1"}), HasSubstr("did you mean 'train.lr'?"));
   EXPECT_THAT(Refusal(kGood, {"phase.lr=1"}), HasSubstr("[[phase]]"));
+  EXPECT_THAT(Refusal(kGood, {"slurm.nodes=4"}), HasSubstr("`contrail submit`"));
   EXPECT_THAT(Refusal(kGood, {"train.lr=nan"}), HasSubstr("out of range"));
+}
+
+// Versions that took [slurm] wrote it into every run's config: such a run goes on.
+TEST_F(LoadTest, ResolvedConfigOfAnEarlierVersion) {
+  const Config config = LoadConfig(Write(kGood));
+  fs::create_directories(dir_ / "run");
+  Write(ToToml(config) + "\n[slurm]\naccount = \"x\"  # c.toml:9\nnodes = 1  # default\n",
+        "run/config.toml");
+  EXPECT_EQ(LoadResolved(dir_ / "run").train.steps, 10);
 }
 
 TEST_F(LoadTest, MissingFile) {

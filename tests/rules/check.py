@@ -6,6 +6,7 @@
 3. Messages: every id used in the code has its row in docs/troubleshooting.md, and the other way.
 4. The environment is read in one file per boundary.
 5. docs/config.md holds the table that the program prints.
+6. Every config key is read by something outside configs/: a key that does nothing is a trap.
 """
 import pathlib
 import re
@@ -93,6 +94,30 @@ def check_messages(used):
         breaches.append(f"docs/troubleshooting.md: {name} is used nowhere")
 
 
+def code_alone(text):
+    """Without comments and the insides of string literals: a message that names a key reads none."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
+    return re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
+
+
+def check_keys_are_read(code):
+    """A key counts as read where `x.section.field` stands, or `y.field` in a file that takes the
+    section under a name of its own (`= config.train;`). `code`: file -> text, configs/ left out."""
+    schema = (TOP / "configs/schema.cc").read_text()
+    table = re.findall(r'\b(?:Phase)?(?:Key|Choice)\(\s*"([\w.]+)",\s*(?:AT|PHASE)\(([\w.]+)\)', schema)
+    if len(table) != len(re.findall(r"\b(?:AT|PHASE)\(\w+", schema)) - 2:  # the macros themselves
+        breaches.append("configs/schema.cc: not every line of the key table is understood here")
+    for key, member in table:
+        section, field = (["phase", member] if "." not in member else member.split("."))
+        whole = re.compile(rf"\b{section}\s*\.\s*{field}\b")
+        alone = re.compile(rf"(\.|->)\s*{field}\b")
+        taken = re.compile(rf"\b(config_?|config\(\))\s*(\.|->)\s*{section}\s*[;,)\]]|"
+                           rf"decltype\(Config::{section}\)" + ("|PhaseConfig" if section == "phase" else ""))
+        if not any(whole.search(text) or (taken.search(text) and alone.search(text))
+                   for text in code.values()):
+            breaches.append(f"configs/schema.cc: {key} is read by nothing outside configs/")
+
+
 def check_config_table(program):
     printed = subprocess.run([program, "help", "config", "--markdown"], capture_output=True,
                              text=True, check=True).stdout.strip()
@@ -101,14 +126,17 @@ def check_config_table(program):
 
 
 def main():
-    used = {}
+    used, code = {}, {}
     for folder, path in sources():
         text = path.read_text()
+        if folder != "configs":
+            code[path] = code_alone(text)
         check_includes(folder, path, text)
         check_environment(path, text)
         for name in ID.findall(text):
             used.setdefault(name, path.relative_to(TOP))
     check_messages(used)
+    check_keys_are_read(code)
     if len(sys.argv) > 1:
         check_config_table(sys.argv[1])
     for breach in breaches:
