@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/file_system.h"
+#include "common/pass_through_file_system.h"
 
 namespace contrail {
 
@@ -117,10 +118,10 @@ class RecordingFileSystem : public FileSystem {
 };
 
 // Passes everything on to `inner` and fails changing operation number `fail_at` (1-based: open,
-// write, sync, close, rename, directory sync, make, remove) with "No space left on device"; a
-// failing write leaves its first half. With `for_good`, everything after it fails as well.
-// Questions and reads fail where FailQuestions says so.
-class FaultyFileSystem : public FileSystem {
+// make room, write, sync, close, rename, directory sync, make, remove) with "No space left on
+// device"; a failing write leaves its first half. With `for_good`, everything after it fails as
+// well. Questions and reads fail where FailQuestions says so.
+class FaultyFileSystem : public PassThroughFileSystem {
  public:
   FaultyFileSystem(FileSystem& inner, uint64_t fail_at, bool for_good);
   // Changes nothing by itself.
@@ -130,32 +131,20 @@ class FaultyFileSystem : public FileSystem {
   // `part` fail with errno value `number`; a file that is open already is read on.
   void FailQuestions(std::string part, int number, uint64_t times);
 
-  std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override;
-  void Rename(const std::string& from, const std::string& to) override;
-  void SyncDir(const std::string& path) override;
-  void MakeDir(const std::string& path) override;
-  bool MakeNewDir(const std::string& path) override;
-  void RemoveFile(const std::string& path) override;
-  void RemoveDir(const std::string& path) override;
-  bool Exists(const std::string& path) const override;
-  EntryKind KindOf(const std::string& path) const override;
-  uint64_t FileSize(const std::string& path) const override;
-  std::vector<std::string> List(const std::string& path) const override;
-  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override;
-  std::optional<std::string> ReadIfThere(const std::string& path) const override;
-
   bool failed() const { return operations_.load() >= fail_at_; }  // whether fail_at was reached
 
+ protected:
+  void Before(Act act, const std::string& path, const char* doing) const override;
+  void PassWrite(WritableFile& file, const std::string& path, Write write, const void* data,
+                 size_t size, uint64_t offset) const override;
+
  private:
-  class File;
-  bool Fails();  // counts one operation
-  void MayFail(const std::string& path, const char* doing);
+  bool Fails() const;  // counts one operation
   void Ask(const std::string& path) const;
 
-  FileSystem& inner_;
   const uint64_t fail_at_;
   const bool for_good_;
-  std::atomic<uint64_t> operations_{0};
+  mutable std::atomic<uint64_t> operations_{0};
   mutable std::mutex mutex_;
   std::string part_;                     // guarded by mutex_
   int number_ = 0;                       // guarded by mutex_

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/pass_through_file_system.h"
 #include "monitoring/wire/codec.h"
 #include "tests/monitoring/testing.h"
 
@@ -30,57 +31,23 @@ std::vector<TelemetryEvent> Events(const std::string& path) {
 }
 
 // A disk that can be made slow or full.
-class Faulty : public FileSystem {
+class Faulty : public PassThroughFileSystem {
  public:
+  Faulty() : PassThroughFileSystem(PosixFileSystem()) {}
   std::atomic<bool> full{false};
-  std::timed_mutex gate;  // held: writes wait
-  std::atomic<int> syncs{0};
-
-  std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override {
-    return std::make_unique<File>(*this, real_.Open(path, mode), path);
-  }
-  void Rename(const std::string& a, const std::string& b) override { real_.Rename(a, b); }
-  void SyncDir(const std::string& path) override { real_.SyncDir(path); }
-  void MakeDir(const std::string& path) override { real_.MakeDir(path); }
-  void RemoveFile(const std::string& path) override { real_.RemoveFile(path); }
-  void RemoveDir(const std::string& path) override { real_.RemoveDir(path); }
-  bool MakeNewDir(const std::string& path) override { return real_.MakeNewDir(path); }
-  bool Exists(const std::string& path) const override { return real_.Exists(path); }
-  EntryKind KindOf(const std::string& path) const override { return real_.KindOf(path); }
-  uint64_t FileSize(const std::string& path) const override { return real_.FileSize(path); }
-  std::vector<std::string> List(const std::string& path) const override { return real_.List(path); }
-  std::unique_ptr<ReadableFile> OpenToRead(const std::string& path) const override {
-    return real_.OpenToRead(path);
-  }
-  std::optional<std::string> ReadIfThere(const std::string& path) const override {
-    return real_.ReadIfThere(path);
-  }
+  mutable std::timed_mutex gate;  // held: writes wait
+  mutable std::atomic<int> syncs{0};
 
  private:
-  class File : public WritableFile {
-   public:
-    File(Faulty& disk, std::unique_ptr<WritableFile> file, std::string path)
-        : disk_(disk), file_(std::move(file)), path_(std::move(path)) {}
-    void PWrite(const void* data, size_t size, uint64_t offset) override {
-      const std::lock_guard wait(disk_.gate);
-      if (disk_.full) {
-        file_->PWrite(data, size / 2, offset);
-        throw EnvironmentError("E-IO", path_, "could not write: No space left on device");
-      }
-      file_->PWrite(data, size, offset);
-    }
-    void Sync() override {
-      ++disk_.syncs;
-      file_->Sync();
-    }
-    void Close() override { file_->Close(); }
-
-   private:
-    Faulty& disk_;
-    std::unique_ptr<WritableFile> file_;
-    std::string path_;
-  };
-  FileSystem& real_ = PosixFileSystem();
+  void Before(Act, const std::string&, const char* doing) const override {
+    if (std::string_view(doing) == "fsync") ++syncs;
+  }
+  void PassWrite(WritableFile& file, const std::string& path, Write write, const void* data,
+                 size_t size, uint64_t offset) const override {
+    const std::lock_guard wait(gate);
+    (file.*write)(data, full ? size / 2 : size, offset);
+    if (full) throw EnvironmentError("E-IO", path, "could not write: No space left on device");
+  }
 };
 
 TEST(RecorderTest, WritesOpeningRecordsAndCloses) {
