@@ -4,7 +4,9 @@
 add_library(contrail_flags INTERFACE)
 target_compile_options(contrail_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers
-  $<$<BOOL:${CONTRAIL_WERROR}>:-Werror>)
+  $<$<BOOL:${CONTRAIL_WERROR}>:-Werror>
+  # Functions and lines are what a stack trace needs; the rest is a quarter of the compile time.
+  $<$<CONFIG:RelWithDebInfo>:-g1>)
 if(CONTRAIL_SANITIZE)
   target_compile_options(contrail_flags INTERFACE -O0 -g1 -fsanitize=${CONTRAIL_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -5,16 +5,15 @@
 option(CONTRAIL_PORTABLE "the installed programs run with an older libstdc++ than this one" ON)
 
 add_library(contrail_icu INTERFACE)
-if(CONTRAIL_PORTABLE)
-  find_library(CONTRAIL_ICU_UC_ARCHIVE NAMES libicuuc.a)
-  find_library(CONTRAIL_ICU_DATA_ARCHIVE NAMES libicudata.a)
+if(CONTRAIL_PORTABLE AND ICU_UC_LIBRARY_RELEASE)
+  get_filename_component(icu ${ICU_UC_LIBRARY_RELEASE} DIRECTORY)  # the same ICU's, or none
 endif()
 # By program: 32 MB of tables are too much for every test.
-if(CONTRAIL_ICU_UC_ARCHIVE AND CONTRAIL_ICU_DATA_ARCHIVE)
+if(icu AND EXISTS ${icu}/libicuuc.a AND EXISTS ${icu}/libicudata.a)
   set(bring $<BOOL:$<TARGET_PROPERTY:CONTRAIL_BRINGS_ICU>>)
   target_include_directories(contrail_icu SYSTEM INTERFACE ${ICU_INCLUDE_DIRS})
   target_link_libraries(contrail_icu INTERFACE
-    "$<IF:${bring},${CONTRAIL_ICU_UC_ARCHIVE},ICU::uc>" "$<${bring}:${CONTRAIL_ICU_DATA_ARCHIVE}>"
+    "$<IF:${bring},${icu}/libicuuc.a,ICU::uc>" "$<${bring}:${icu}/libicudata.a>"
     Threads::Threads ${CMAKE_DL_LIBS})
 else()
   target_link_libraries(contrail_icu INTERFACE ICU::uc)
