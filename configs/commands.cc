@@ -33,7 +33,8 @@ CommandSpec Embed() {
           .positional = {"OUT.h5"},
           .options = {{"--checkpoint", "CKPT",
                        "a run directory, a committed step, or a file of weights"},
-                      {"--images", "TARS|DIR", "tar shards (braces allowed) or a folder of images"},
+                      {"--images", "TARS|DIR",
+                       "tar shards ({000..009} and * allowed) or a folder of images"},
                       {"--texts", "FILE", "one text a line"},
                       kThreads},
           .details =
