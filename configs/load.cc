@@ -156,7 +156,8 @@ void Assign(const Given& given, const toml::node& node, Field field) {
 
 toml::table ParseFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in || fs::is_directory(path)) {
+  std::error_code not_there;
+  if (!in || fs::is_directory(path, not_there)) {
     throw UserError("E-CONFIG-FILE", path, "cannot be read: " + ErrnoText(errno ? errno : EISDIR),
                     "give the path of a TOML file, for example configs/presets/quickstart.toml");
   }
@@ -336,7 +337,8 @@ Config LoadConfig(const std::string& path, const std::vector<std::string>& overr
 
 Config LoadResolved(const std::string& run_dir, const std::vector<std::string>& overrides) {
   const std::string path = run_dir + "/config.toml";
-  if (!fs::exists(path)) {
+  std::error_code not_there;
+  if (!fs::exists(path, not_there)) {
     throw UserError("E-RUN-MISSING", run_dir, "is not a run directory: it has no config.toml",
                     "give the directory that `contrail train` made");
   }

@@ -58,6 +58,10 @@ int RunPack(const ParsedArgs& args) {
     LogWarning(Count(notes.not_utf8, "caption") + " not in UTF-8, perhaps in Windows-1252, first " +
                notes.first_not_utf8);
   }
+  if (notes.empty > 0) {
+    LogWarning(Count(notes.empty, "caption") + " of nothing but white space, first " +
+               notes.first_empty);
+  }
   LogInfo("packed " + Count(result.samples, "sample") + " into " +
           Count(result.shards.size(), "shard") + " (" + HumanBytes(result.bytes) + "): " +
           result.shards.front() + (result.shards.size() > 1 ? " to " + result.shards.back() : ""));

@@ -124,12 +124,22 @@ class TarDataset : public Dataset {
     return BaseName(open->file.path());
   }
 
+  // One that cannot be used is dealt with when its turn comes.
+  bool HasCaption(uint64_t sample) const {
+    try {
+      return !Trim(Read(sample).caption).empty();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kUser) throw;
+      return false;
+    }
+  }
+
   MissingCaptions ProbeJson() const {
     constexpr uint64_t kProbes = 256;
     MissingCaptions missing{.of = std::min(kProbes, size())};
     for (uint64_t i = 0; i < missing.of; ++i) {
       const uint64_t sample = i * size() / missing.of;
-      if (!Trim(Read(sample).caption).empty()) continue;
+      if (HasCaption(sample)) continue;
       if (missing.count++ == 0) missing.first = Key(sample);
     }
     return missing;

@@ -35,7 +35,8 @@ void AddNames(const PackOptions& options, ShardWriter& writer) {
 
 }  // namespace
 
-void PackSource::NoteEncoding(const std::string& text, const std::string& where) {
+void PackSource::NoteCaption(const std::string& text, const std::string& where) {
+  if (Trim(text).empty() && notes_.empty++ == 0) notes_.first_empty = where;
   if (RefuseWideText(text, where).empty()) return;
   if (notes_.not_utf8++ == 0) notes_.first_not_utf8 = where;
 }

@@ -36,6 +36,8 @@ struct PackNotes {
   LeftOut left_out;            // of a folder: pictures of other kinds
   uint64_t not_utf8 = 0;       // captions
   std::string first_not_utf8;  // file and line of one
+  uint64_t empty = 0;          // captions of nothing but white space
+  std::string first_empty;
 };
 
 struct PackResult {
@@ -65,8 +67,8 @@ class PackSource {
   const PackNotes& notes() const { return notes_; }
 
  protected:
-  // Throws UserError E-DATA-ENCODING for UTF-16; notes what is no UTF-8 else.
-  void NoteEncoding(const std::string& text, const std::string& where);
+  // Throws UserError E-DATA-ENCODING for UTF-16; notes what is no UTF-8 else, and what is empty.
+  void NoteCaption(const std::string& text, const std::string& where);
 
   PackNotes notes_;
 };

@@ -78,7 +78,7 @@ class FolderSource : public PackSource {
     if (!text) return std::nullopt;
     const std::string where = fs::path(picture).replace_extension(extension).string();
     if (json) *text = JsonCaption(*text, caption_key_.json_field, where);
-    NoteEncoding(*text, where);
+    NoteCaption(*text, where);
     return text;
   }
 
@@ -121,7 +121,7 @@ class CsvSource : public PackSource {
     sample.extension = extension;
     sample.image = ReadPicture(picture.string(), table_.where());
     sample.caption = row[caption_column_];
-    NoteEncoding(sample.caption, table_.where());
+    NoteCaption(sample.caption, table_.where());
     sample.has_caption = true;
     return true;
   }

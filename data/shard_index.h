@@ -38,7 +38,14 @@ struct IndexHead {
 struct ShardIndex {
   std::vector<SampleEntry> samples;
   LeftOut left_out;
+  std::string torn;  // where the archive is cut off: the error line; else empty
   IndexHead Head() const;
+};
+
+// What is done with an archive that is cut off.
+enum class AtTear {
+  kThrow,
+  kNumber,  // its whole samples count, and so does the torn one, which lies beyond the end
 };
 
 // Groups members as the webdataset library does: the key is the path up to the first dot of its
@@ -47,7 +54,7 @@ struct ShardIndex {
 // the place of the first of them. Links inside the archive are followed. Groups without a picture
 // and pictures of other kinds are left out and counted. Throws UserError E-DATA-TAR: torn archive,
 // a member given twice, a link to something else than a file of the archive.
-ShardIndex ScanShard(const PositionedFile& tar);
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow);
 
 std::string IndexPath(const std::string& tar_path);
 

@@ -25,6 +25,10 @@ std::pair<std::string, std::string> SplitName(const std::string& name) {
   return {std::move(key), std::move(extension)};
 }
 
+bool IsSampleKey(const std::string& key) {
+  return !key.empty() && !(key.starts_with("__") && key.ends_with("__"));
+}
+
 Extent* SlotFor(SampleEntry& entry, const std::string& extension) {
   if (IsPictureExtension(extension)) return &entry.image;
   if (extension == "txt") return &entry.caption;
@@ -46,12 +50,18 @@ std::string TargetOf(const TarMember& link) {
 
 class ShardScan {
  public:
-  explicit ShardScan(const PositionedFile& tar) : tar_(tar) {}
+  ShardScan(const PositionedFile& tar, AtTear at_tear) : tar_(tar), at_tear_(at_tear) {}
 
   ShardIndex Run() {
-    ScanTar(tar_, [this](const TarMember& member) { Add(member); });
-    if (!links_.empty()) FollowLinks();
     ShardIndex index;
+    try {
+      ScanTar(tar_, [this](const TarMember& member) { Add(member); });
+    } catch (const TornTail& tear) {
+      if (at_tear_ == AtTear::kThrow || (!is_tar_ && tear.member().empty())) throw;
+      index.torn = tear.what();
+      AddTorn(tear.member());
+    }
+    if (!links_.empty()) FollowLinks(!index.torn.empty());
     index.left_out = left_out_;
     for (SampleEntry& entry : groups_) {
       if (!entry.image.present()) {
@@ -72,8 +82,9 @@ class ShardScan {
   };
 
   void Add(const TarMember& member) {
+    is_tar_ = true;
     auto [key, extension] = SplitName(member.name);
-    if (key.empty() || (key.starts_with("__") && key.ends_with("__"))) return;
+    if (!IsSampleKey(key)) return;
     SampleEntry& entry = GroupOf(std::move(key));
     Extent* slot = SlotFor(entry, extension);
     if (slot == nullptr) {
@@ -83,6 +94,18 @@ class ShardScan {
     } else {
       Fill(entry, extension, member.offset, {member.offset, member.size});
     }
+  }
+
+  // What the tear is in is another sample where its name says so; else the last one may lack a
+  // member, and nobody can tell.
+  void AddTorn(const std::string& member) {
+    std::string key = SplitName(member).first;
+    if (IsSampleKey(key)) {
+      GroupOf(std::move(key));
+    } else if (groups_.empty()) {
+      GroupOf("?");
+    }
+    groups_[current_].image = {tar_.size(), 1};
   }
 
   // The members of a sample are neighbours nearly always; where they are not (all pictures, then
@@ -105,22 +128,27 @@ class ShardScan {
   }
 
   // Links are rare: only an archive with some is walked again for the names they point to.
-  void FollowLinks() {
+  void FollowLinks(bool torn) {
     std::unordered_map<std::string, Extent> files;
     std::unordered_map<std::string, std::string> targets;
-    ScanTar(tar_, [&](const TarMember& member) {
-      if (member.link == LinkKind::kNone) {
-        files[Normal(member.name)] = {member.offset, member.size};
-      } else {
-        targets[Normal(member.name)] = TargetOf(member);
-      }
-    });
+    try {
+      ScanTar(tar_, [&](const TarMember& member) {
+        if (member.link == LinkKind::kNone) {
+          files[Normal(member.name)] = {member.offset, member.size};
+        } else {
+          targets[Normal(member.name)] = TargetOf(member);
+        }
+      });
+    } catch (const TornTail&) {
+      if (!torn) throw;
+    }
     for (const Link& link : links_) {
       std::string name = TargetOf(link.member);
       constexpr int kMostHops = 40;  // as the kernel
       for (int hop = 0; hop < kMostHops && targets.count(name) > 0; ++hop) name = targets[name];
       const auto file = files.find(name);
       if (file == files.end()) {
+        if (torn) continue;  // it may lie beyond the tear
         Bad(link.member.offset,
             "'" + link.member.name + "' is a link to '" + link.member.target +
                 "', which is no file in this archive",
@@ -142,6 +170,8 @@ class ShardScan {
   }
 
   const PositionedFile& tar_;
+  const AtTear at_tear_;
+  bool is_tar_ = false;              // a header was whole
   std::vector<SampleEntry> groups_;  // in the order of their first members
   std::unordered_map<std::string, size_t> group_of_;
   size_t current_ = 0;
@@ -151,6 +181,8 @@ class ShardScan {
 
 }  // namespace
 
-ShardIndex ScanShard(const PositionedFile& tar) { return ShardScan(tar).Run(); }
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear) {
+  return ShardScan(tar, at_tear).Run();
+}
 
 }  // namespace contrail::data

@@ -93,17 +93,26 @@ class HeaderReader {
     }
     const uint64_t left = start_ + filled_ - offset;
     if (left == 0) return false;
-    if (left < kTarBlock) Torn(offset, "the archive ends inside a header");
+    if (left < kTarBlock) End(offset, "the archive ends inside a header");
     std::memcpy(&header, buffer_.data() + (offset - start_), kTarBlock);
     return true;
   }
 
   [[noreturn]] void Torn(uint64_t offset, const std::string& what,
                          const std::string& fix = "copy or pack the shard again") const {
-    throw UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what, fix);
+    throw Bad(offset, what, fix);
+  }
+  // It just ends, in the contents of `member` where that is known.
+  [[noreturn]] void End(uint64_t offset, const std::string& what, const std::string& member = "",
+                        const std::string& fix = "copy or pack the shard again") const {
+    throw TornTail(Bad(offset, what, fix), member);
   }
 
  private:
+  Error Bad(uint64_t offset, const std::string& what, const std::string& fix) const {
+    return UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what, fix);
+  }
+
   const PositionedFile& file_;
   std::array<char, 16384> buffer_;
   uint64_t start_ = 0;
@@ -131,8 +140,8 @@ class Scan {
       if (after == file_.size()) return;
     }
     // Python's tarfile and webdataset always write the marker: without it a copy stopped here.
-    reader_.Torn(offset, "the archive ends without its end marker",
-                 "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
+    reader_.End(offset, "the archive ends without its end marker", "",
+                "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
   }
 
  private:
@@ -207,7 +216,8 @@ class Scan {
     const uint64_t contents = offset + kTarBlock;
     const uint64_t end = contents + *size + TarPadding(*size);
     if (*size > file_.size() || end > file_.size()) {
-      reader_.Torn(offset, "the archive ends inside the contents of '" + name + "'");
+      reader_.End(offset, "the archive ends inside the contents of '" + name + "'",
+                  extension ? "" : name);
     }
     if (extension) {
       Extend(offset, header.type, *size);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/error.h"
 
@@ -50,11 +51,23 @@ struct TarMember {
   std::string target;  // of a link: a member's name, or a path from the link's own folder
 };
 
+// An archive that ends too early (E-DATA-TAR): a copy that stopped half-way. What was visited
+// before is whole, as far as it goes.
+class TornTail : public Error {
+ public:
+  TornTail(const Error& error, std::string member) : Error(error), member_(std::move(member)) {}
+  const std::string& member() const { return member_; }  // it ends in; "" where that is not known
+
+ private:
+  std::string member_;
+};
+
 // Calls `visit` for every regular file and every link, in order. Archives behind one another are
 // read as one. Throws UserError E-DATA-TAR with path and byte offset where the archive is torn or
 // something else: a bad checksum, a malformed record, a header or contents beyond the end of the
 // file, no end-of-archive marker (a copy that stopped between two members would go unnoticed), more
-// zeros than an end marker has (a copy into a file that was given its size beforehand).
+// zeros than an end marker has (a copy into a file that was given its size beforehand). Where it is
+// whole up to a point and just ends there, the error is a TornTail.
 void ScanTar(const PositionedFile& file, const std::function<void(const TarMember&)>& visit);
 
 // The 512-byte header of a regular file with fixed owner and time, so that packing the same input

@@ -16,7 +16,8 @@ std::string TokenizerOf(const ckpt::RunState& state) {
 
 std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& checkpoint,
                                        int64_t batch_size, std::function<void()> on_progress) {
-  if (std::filesystem::is_regular_file(checkpoint)) {
+  std::error_code cannot_tell;  // what may not be looked at is named by whoever opens it
+  if (std::filesystem::is_regular_file(checkpoint, cannot_tell)) {
     auto encoder = OpenFile(fs, checkpoint, batch_size, on_progress);
     encoder->on_progress_ = std::move(on_progress);
     return encoder;

@@ -20,6 +20,17 @@ constexpr size_t kLongestLine = 1 << 16;
 constexpr size_t kBehind = 4 << 20;  // bytes that may wait for the disk
 constexpr double kLastRead = 0.5;    // seconds for what a process that lives on still says
 
+// What the shards lack is said by rank 0 at every start; nobody looks for it in a log.
+void ShowToUser(const std::string& line) {
+  constexpr std::string_view kLevel = "warning: ";
+  constexpr std::string_view kRank = "rank 0: ";
+  std::string_view rest = line;
+  if (rest.starts_with(kRank)) rest.remove_prefix(kRank.size());
+  if (!rest.starts_with(kLevel)) return;
+  rest.remove_prefix(kLevel.size());
+  if (rest.starts_with("data: ")) LogWarning(rest);
+}
+
 }  // namespace
 
 std::string RetagLine(const std::string& line) {
@@ -87,6 +98,7 @@ std::deque<std::string> LogPump::Tail() const {
 void LogPump::Take(const std::string& raw, std::string& text) {
   const std::string line = RetagLine(raw);
   text += line + "\n";
+  ShowToUser(line);
   const std::lock_guard<std::mutex> lock(mutex_);
   tail_.push_back(line);
   if (tail_.size() > kTailLines) tail_.pop_front();

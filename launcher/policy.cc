@@ -22,6 +22,7 @@ constexpr Row kTable[] = {
     {"E-DATA-IMAGE", Patience::kSameStep},
     {"E-DATA-TAR", Patience::kSameStep},
     {"E-DATA-LABEL", Patience::kSameStep},
+    {"E-DATA-JSON", Patience::kSameStep},
     {"E-CKPT-CORRUPT", Patience::kSameStep},
     // Of the surroundings, even where it looks like the user's: what the run has had before.
     {"E-IO", Patience::kOutage},

@@ -127,6 +127,7 @@ void CheckConfig(const Config& config, int ranks) {
         "data.mean_std = \"" + config.data.mean_std + "\" is not available in this build",
         "set \"clip\"");
   }
+  data::ParseCaptionKey(config.data.caption_key);
   const int64_t batch = config.train.global_batch_size;
   const std::string where = OriginOf(config, "train.global_batch_size");
   if (batch % ranks != 0) {
@@ -150,12 +151,12 @@ void CheckCaptions(Comm& comm, const data::Dataset& dataset, const Config& confi
   Together(comm, [&] {
     if (comm.rank() != 0) return;
     const data::LeftOut left_out = dataset.left_out();
-    if (left_out.Any()) LogWarning("the shards hold more than samples: " + Describe(left_out));
+    if (left_out.Any()) LogWarning("data: passed over in the shards: " + Describe(left_out));
     const data::MissingCaptions missing = dataset.CountMissingCaptions();
     data::CheckMissingCaptions(missing, config.data.max_empty_captions,
                                OriginOf(config, "data.train"));
     if (missing.count == 0) return;
-    LogWarning(std::to_string(missing.count) + " of " + std::to_string(missing.of) +
+    LogWarning("data: " + std::to_string(missing.count) + " of " + std::to_string(missing.of) +
                " samples have no caption and train as empty texts, first " + missing.first);
   });
 }

@@ -18,7 +18,7 @@ namespace contrail::worker {
 void CheckSize(const Comm& comm, long asked);
 
 // The part of the configuration that is not there yet or does not fit the ranks: E-MEAN-STD,
-// E-CROP; E-RANKS with the nearest number of ranks that divides the batch.
+// E-CROP, E-DATA-CAPTION-KEY; E-RANKS with the nearest number of ranks that divides the batch.
 void CheckConfig(const Config& config, int ranks);
 
 // Fewer samples than one global batch: E-DATA-SMALL.

@@ -28,7 +28,8 @@ std::string Pixels(int64_t resolution) { return std::to_string(resolution) + " p
 std::unique_ptr<FileWeights> FileWeights::Open(const FileSystem& fs, const std::string& path,
                                                const Choices& choices) {
   std::string file = path;
-  if (std::filesystem::is_directory(path)) {
+  std::error_code cannot_tell;  // what may not be looked at is named by whoever opens it
+  if (std::filesystem::is_directory(path, cannot_tell)) {
     file = InFolder(fs, path);
     if (file.empty()) {
       throw UserError("E-WEIGHTS-FILE", path, "is a folder without a file of weights",

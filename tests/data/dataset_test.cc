@@ -86,6 +86,8 @@ TEST_F(DatasetTest, CaptionsFromJson) {
     EXPECT_THAT(MessageOf([&] { dataset->Read(sample); }),
                 AllOf(HasSubstr("E-DATA-JSON: j.tar/"), HasSubstr("holds no JSON object")));
   }
+  EXPECT_EQ(dataset->CountMissingCaptions().count, 3u);  // as far as they can be told
+  EXPECT_EQ(dataset->CountMissingCaptions().first, "j.tar/2");
   EXPECT_THAT(MessageOf([] { ParseCaptionKey("json"); }), HasSubstr("E-DATA-CAPTION-KEY"));
 }
 

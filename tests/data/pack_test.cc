@@ -231,6 +231,7 @@ TEST_F(PackTest, OtherEncodingsAreTold) {
   const PackResult result = Pack(PosixFileSystem(), options);
   EXPECT_EQ(result.notes.not_utf8, 1u);
   EXPECT_EQ(result.notes.first_not_utf8, Path("in/1.txt"));
+  EXPECT_EQ(result.notes.empty, 0u);
   options.name = "other";
   Write("in/1.txt", std::string("\xff\xfeo\0n\0e\0", 8));
   EXPECT_THAT(PackError(options), AllOf(HasSubstr("E-DATA-ENCODING: " + Path("in/1.txt")),
@@ -244,6 +245,9 @@ TEST_F(PackTest, OtherEncodingsAreTold) {
   Write("t.csv", "file,text\nin/1.jpg,it\x92s\n");
   options.name = "table";
   EXPECT_EQ(Pack(PosixFileSystem(), options).notes.first_not_utf8, Path("t.csv:2"));
+  Write("t.csv", "file,text\nin/1.jpg,one\nin/1.jpg, \n");
+  options.name = "blank";
+  EXPECT_EQ(Pack(PosixFileSystem(), options).notes.first_empty, Path("t.csv:3"));
 }
 
 TEST_F(PackTest, Tables) {

@@ -229,6 +229,22 @@ TEST_F(TarTest, AHoleIsNoEndMarker) {
   EXPECT_THAT(Names("record.tar"), ElementsAre("1.png=a"));
 }
 
+TEST_F(TarTest, ATornArchiveHasItsWholeSamplesAndTheTornOne) {
+  const std::string whole =
+      MakeTar({{"1.png", "a"}, {"1.txt", "c"}, {"2.png", std::string(900, 'b')}});
+  Write("torn.tar", whole.substr(0, whole.size() - 2 * kTarBlock - 600));
+  const PositionedFile tar(Path("torn.tar"));
+  const ShardIndex index = ScanShard(tar, AtTear::kNumber);
+  EXPECT_THAT(index.torn, HasSubstr("ends inside the contents of '2.png'"));
+  ASSERT_EQ(index.samples.size(), 2u);
+  EXPECT_EQ(index.samples[1].key, "2");
+  EXPECT_EQ(index.samples[1].image.offset, tar.size());
+  EXPECT_EQ(ScanShard(PositionedFile(Path("torn.tar")), AtTear::kNumber).Head().captions, 1u);
+  Write("none.tar", std::string(100, 'x'));
+  EXPECT_THAT(MessageOf([&] { ScanShard(PositionedFile(Path("none.tar")), AtTear::kNumber); }),
+              HasSubstr("E-DATA-TAR"));
+}
+
 TEST_F(TarTest, WhatCannotBeReadRightIsRefused) {
   Write("s.tar", Member('S', "1.png", "") + kEnd);
   EXPECT_THAT(ScanError("s.tar"), AllOf(HasSubstr("'1.png' is stored as a sparse file")));

@@ -97,6 +97,28 @@ TEST(EmbedTest, AFolderOfImagesIsADataSetToo) {
   EXPECT_EQ(same, "0.0\n");
 }
 
+TEST(EmbedTest, PatternsSpacesAndLinksNameImages) {
+  const c10::InferenceMode guard;
+  const PackedPhotos photos(3);
+  Shell("cd " + photos.dir() +
+        " && mkdir 'sp ace' far && cp pairs-000000.tar 'sp ace/a b.tar' && " +
+        "tar xf pairs-000000.tar -C far && mkdir folder && ln -s ../far folder/near && " +
+        "echo fork > folder/._x.jpg");
+  const auto encoder = FreshEncoder(5, 32);
+  const auto images = [&](const std::string& what, const std::string& out) {
+    return Embed(PosixFileSystem(), *encoder, {photos / what, "", photos / out}).images;
+  };
+  EXPECT_EQ(images("sp ace/a b.tar", "1.h5"), 3u);
+  EXPECT_EQ(images("sp ace/*.tar", "2.h5"), 3u);
+  EXPECT_EQ(images("pairs-*.tar", "3.h5"), 3u);
+  EXPECT_EQ(images("folder", "4.h5"), 3u);
+  EXPECT_EQ(Embed(PosixFileSystem(), *encoder,
+                  {photos / "pairs-000000.tar" + " " + (photos / "pairs-000000.tar"), "",
+                   photos / "5.h5"})
+                .images,
+            6u);
+}
+
 TEST(EmbedTest, LeavesNothingBehindWhereItFails) {
   const c10::InferenceMode guard;
   const PackedPhotos photos(3);
@@ -114,6 +136,14 @@ TEST(EmbedTest, LeavesNothingBehindWhereItFails) {
   std::filesystem::rename(photos / "torn.png", photos / "bad/torn.png");
   EXPECT_EQ(id_of({photos / "bad", "", photos / "a.h5"}), "E-DATA-IMAGE");
   EXPECT_EQ(id_of({"", photos / "none.txt", photos / "a.h5"}), "E-EMBED-TEXTS");
+  std::ofstream(photos / "wide.txt") << std::string(
+      "\xff\xfe"
+      "a\0\n\0",
+      6);
+  EXPECT_EQ(id_of({"", photos / "wide.txt", photos / "a.h5"}), "E-DATA-ENCODING");
+  std::filesystem::create_symlink("loop.png", photos / "bad/loop.png");
+  EXPECT_EQ(id_of({photos / "bad", "", photos / "a.h5"}), "E-DATA-FOLDER");
+  std::filesystem::remove(photos / "bad/loop.png");
   EXPECT_EQ(id_of({photos.dir(), "", photos / "no/dir/a.h5"}), "E-OUT-DIR");
   EXPECT_FALSE(std::filesystem::exists(photos / "a.h5"));
   EXPECT_FALSE(std::filesystem::exists(photos / "a.h5.tmp"));

@@ -212,5 +212,26 @@ TEST(LogPump, TagsLinesAndKeepsTheTail) {
   PosixFileSystem().RemoveTree(dir);
 }
 
+// What the shards lack is shown on the screen; the ranks' other warnings stay in the log.
+TEST(LogPump, WarningsAboutTheDataAreShown) {
+  char dir[] = "/tmp/contrail_log_XXXXXX";
+  ASSERT_NE(mkdtemp(dir), nullptr);
+  Child::Options options;
+  options.argv = {FindProgram("printf"),
+                  "[1,0]<stderr>:warning: data: 3 of 9\n[1,0]<stderr>:warning: other\n"
+                  "[1,1]<stderr>:warning: data: rank 1 does not speak\nlast\n"};
+  testing::internal::CaptureStderr();
+  {
+    Child child(options);
+    LogPump pump(child.output(), PosixFileSystem(), std::string(dir) + "/node_0.log");
+    EXPECT_EQ(WaitFor(child), 0);
+    for (int i = 0; i < 2000 && (pump.Tail().empty() || pump.Tail().back() != "last"); ++i) {
+      usleep(5'000);
+    }
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "warning: data: 3 of 9\n");
+  PosixFileSystem().RemoveTree(dir);
+}
+
 }  // namespace
 }  // namespace contrail::launcher

@@ -46,6 +46,11 @@ TEST_F(StartTest, WhatTheEngineCannotDo) {
   ExpectRefused(0, {"--set", "data.mean_std=half"}, "E-MEAN-STD");
 }
 
+TEST_F(StartTest, CaptionsThatAreNotThere) {
+  ExpectRefused(2, {"--set", "data.caption_key=json:none"}, "E-DATA-NO-CAPTIONS");
+  ExpectRefused(0, {"--set", "data.caption_key=xml"}, "E-DATA-CAPTION-KEY");
+}
+
 TEST_F(StartTest, SizesThatDoNotFit) {
   ExpectRefused(2, {"--set", "train.global_batch_size=4096"}, "E-DATA-SMALL");
   ExpectRefused(2, {"--set", "train.micro_batch_size=5"}, "E-MICRO-BATCH");
