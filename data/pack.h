@@ -28,6 +28,12 @@ struct PackOptions {
   std::string templates;  // without it: "a photo of a {}."
 };
 
+// What stands in the files of names; each is read once, it may be a pipe. Empty for one not given.
+struct PackNames {
+  std::vector<std::string> classes;
+  std::vector<std::string> templates;
+};
+
 struct PackResult {
   uint64_t samples = 0;
   uint64_t bytes = 0;               // of all shards
@@ -55,7 +61,7 @@ class PackSource {
 
 // Throw UserError: E-DATA-IDX (not an IDX file, or images and labels that do not belong together),
 // E-DATA-NAMES, E-DATA-CAPTION (a picture without one), E-DATA-CSV (file:line), E-DATA-MISSING.
-std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options);
+std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options, const PackNames& names);
 std::unique_ptr<PackSource> OpenFolderSource(const PackOptions& options);
 std::unique_ptr<PackSource> OpenCsvSource(const PackOptions& options);
 
