@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 
 #include <toml++/toml.h>
@@ -161,8 +162,10 @@ toml::table ParseFile(const std::string& path) {
     throw UserError("E-CONFIG-FILE", path, "cannot be read: " + ErrnoText(errno ? errno : EISDIR),
                     "give the path of a TOML file, for example configs/presets/quickstart.toml");
   }
+  // Whole, first: the parser goes back in its source, and a pipe has no way back.
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
   try {
-    return toml::parse(in, path);
+    return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
     throw UserError("E-CONFIG-TOML",
                     path + ":" + std::to_string(error.source().begin.line) + ":" +
@@ -276,9 +279,12 @@ void MakeAbsolute(std::string& path, const fs::path& base) {
   }
 }
 
-// Paths in a file are relative to that file, paths after --set to the current directory.
+// Paths in a file are relative to that file, paths after --set and in a pipe, which is nowhere, to
+// the current directory.
 void ResolvePaths(Config& config) {
-  const fs::path file_dir = fs::absolute(config.file).parent_path();
+  const fs::path file_dir = fs::is_regular_file(config.file)
+                                ? fs::absolute(config.file).parent_path()
+                                : fs::current_path();
   const auto base = [&](const char* key) {
     const auto found = config.origin.find(key);
     return found != config.origin.end() && found->second == "--set" ? fs::current_path() : file_dir;

@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/program.h"
 #include "common/strings.h"
 #include "configs/load.h"
 #include "data/check.h"
@@ -22,12 +23,6 @@ namespace {
 using namespace data;
 
 constexpr long kLongMax = std::numeric_limits<long>::max();
-
-void Print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw EnvironmentError("E-IO", "stdout", "could not write the output");
-  }
-}
 
 std::string Count(uint64_t n, const std::string& noun) {
   return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");

@@ -9,7 +9,7 @@
 namespace contrail::data {
 namespace {
 
-std::unique_ptr<PackSource> OpenSource(const PackOptions& options) {
+std::unique_ptr<PackSource> OpenSource(const PackOptions& options, const PackNames& names) {
   const bool idx = !options.images.empty() || !options.labels.empty();
   const int given = int{idx} + int{!options.folder.empty()} + int{!options.csv.empty()};
   if (given != 1) {
@@ -17,17 +17,17 @@ std::unique_ptr<PackSource> OpenSource(const PackOptions& options) {
                     given == 0 ? "no source given" : "more than one source given",
                     "give one of --images with --labels, --folder, --csv");
   }
-  if (idx) return OpenIdxSource(options);
+  if (idx) return OpenIdxSource(options, names);
   return options.folder.empty() ? OpenCsvSource(options) : OpenFolderSource(options);
 }
 
 // Under the names that CLIP_benchmark and `contrail eval zero-shot` look for.
-void AddNames(const PackOptions& options, ShardWriter& writer) {
-  if (options.classes.empty()) return;
-  writer.AddFile("classnames.txt", Join(ReadClassNames(options.classes), "\n") + "\n");
-  if (options.templates.empty()) return;
+void AddNames(const PackNames& names, ShardWriter& writer) {
+  if (names.classes.empty()) return;
+  writer.AddFile("classnames.txt", Join(names.classes, "\n") + "\n");
+  if (names.templates.empty()) return;
   std::string text;
-  for (const std::string& line : ReadTemplates(options.templates)) {
+  for (const std::string& line : names.templates) {
     text += FillTemplate(line, "{c}") + "\n";
   }
   writer.AddFile("zeroshot_classification_templates.txt", text);
@@ -44,7 +44,10 @@ void PackSource::NoteCaption(const std::string& text, const std::string& where) 
 PackResult Pack(FileSystem& files, const PackOptions& options) {
   CONTRAIL_ASSERT(options.shard_samples > 0);
   RefuseExisting(files, options);
-  const std::unique_ptr<PackSource> source = OpenSource(options);
+  PackNames names;
+  if (!options.classes.empty()) names.classes = ReadClassNames(options.classes);
+  if (!options.templates.empty()) names.templates = ReadTemplates(options.templates);
+  const std::unique_ptr<PackSource> source = OpenSource(options, names);
   PackSample sample;
   if (!source->Next(sample)) {
     throw UserError("E-DATA-EMPTY", options.folder + options.csv + options.images,
@@ -56,7 +59,7 @@ PackResult Pack(FileSystem& files, const PackOptions& options) {
     writer.Add(sample);
     if (++written == options.limit) break;
   } while (source->Next(sample));
-  AddNames(options, writer);
+  AddNames(names, writer);
   PackResult result = writer.Commit();
   result.notes = source->notes();
   return result;

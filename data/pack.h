@@ -40,6 +40,12 @@ struct PackNotes {
   std::string first_empty;
 };
 
+// What stands in the files of names; each is read once, it may be a pipe. Empty for one not given.
+struct PackNames {
+  std::vector<std::string> classes;
+  std::vector<std::string> templates;
+};
+
 struct PackResult {
   uint64_t samples = 0;
   uint64_t bytes = 0;               // of all shards
@@ -76,7 +82,7 @@ class PackSource {
 // Throw UserError: E-DATA-IDX (not an IDX file, or images and labels that do not belong together),
 // E-DATA-NAMES, E-DATA-CAPTION (a picture without one), E-DATA-CSV (file:line), E-DATA-MISSING,
 // E-DATA-FOLDER (a link or folder that cannot be followed), E-DATA-ENCODING (a text in UTF-16).
-std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options);
+std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options, const PackNames& names);
 std::unique_ptr<PackSource> OpenFolderSource(const PackOptions& options);
 std::unique_ptr<PackSource> OpenCsvSource(const PackOptions& options);
 

@@ -72,13 +72,13 @@ Idx ReadIdx(const std::string& path, size_t low, size_t high) {
 
 class IdxSource : public PackSource {
  public:
-  explicit IdxSource(const PackOptions& options)
+  IdxSource(const PackOptions& options, const PackNames& names)
       : seed_(options.seed ^ kCaptionPurpose),
         images_(ReadIdx(options.images, 3, 4)),
         labels_(ReadIdx(options.labels, 1, 1)),
-        classes_(ReadClassNames(options.classes)),
-        templates_(options.templates.empty() ? std::vector<std::string>{"a photo of a {}."}
-                                             : ReadTemplates(options.templates)) {
+        classes_(names.classes),
+        templates_(names.templates.empty() ? std::vector<std::string>{"a photo of a {}."}
+                                           : names.templates) {
     if (images_.shape[0] != labels_.shape[0]) {
       throw Bad(options.labels, std::to_string(labels_.shape[0]) + " labels for " +
                                     std::to_string(images_.shape[0]) + " images");
@@ -139,12 +139,12 @@ class IdxSource : public PackSource {
 
 }  // namespace
 
-std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options) {
+std::unique_ptr<PackSource> OpenIdxSource(const PackOptions& options, const PackNames& names) {
   if (options.images.empty() || options.labels.empty() || options.classes.empty()) {
     throw UserError("E-DATA-SOURCE", "data pack", "an IDX source needs three files",
                     "give --images, --labels and --classes");
   }
-  return std::make_unique<IdxSource>(options);
+  return std::make_unique<IdxSource>(options, names);
 }
 
 }  // namespace contrail::data

@@ -8,7 +8,8 @@
 
 #include "common/clock.h"
 #include "common/error.h"
-#include "launcher/lease.h"
+#include "common/host_name.h"
+#include "launcher/named_cause.h"
 #include "launcher/shared_memory.h"
 
 namespace contrail::launcher {
@@ -117,9 +118,9 @@ std::optional<AttemptEnd> Attempt::Check() {
       return CheckProgress();
   }
   Failure& failure = verdict.failure;
-  // The rank's, or mpirun's, last line says more than a code.
+  // The rank's, or mpirun's, words say more than a code.
   const bool speaks = failure.detail.starts_with("exited") || failure.cause == Cause::kStartFailed;
-  if (const std::string line = speaks ? LastLineOf(failure.rank) : ""; !line.empty()) {
+  if (const std::string line = speaks ? NamedCause(failure.rank) : ""; !line.empty()) {
     failure.detail += ": " + line;
   }
   return Fail(failure, before_first_end_ > 0 ? before_first_end_ : previous_look_);
@@ -231,15 +232,15 @@ AttemptEnd Attempt::Fail(Failure failure, double last_sign) const {
   return end;
 }
 
-std::string Attempt::LastLineOf(int rank) const {
+std::string Attempt::NamedCause(int rank) const {
   usleep(20'000);  // the pump may still be reading it
-  const std::string tag = rank < 0 ? "" : "rank " + std::to_string(rank) + ": ";
-  std::string found;
-  for (const std::string& line : pump_->Tail()) {
-    const bool rule = line.find_first_not_of("- ") == std::string::npos;
-    if (!rule && line.starts_with(tag)) found = line.substr(tag.size());
+  if (rank >= 0) return CauseInRanksWords(pump_->Tail(), rank);
+  std::string cause = CauseInMpirunsWords(pump_->Tail());
+  if (const std::string names = slurm::LeftOver(host_); !names.empty()) {
+    cause += (cause.empty() ? "" : "; ") + names +
+             " of another job: where that one has ended, unset them";
   }
-  return found;
+  return cause;
 }
 
 // Kills the ranks first: mpirun, asked to end them, would take two seconds; once they are gone it

@@ -55,7 +55,7 @@ class Attempt {
   std::optional<AttemptEnd> CheckArrival();
   std::optional<AttemptEnd> CheckProgress();
   AttemptEnd Fail(Failure failure, double last_sign) const;
-  std::string LastLineOf(int rank) const;
+  std::string NamedCause(int rank) const;
   bool StopEverything();
 
   const AttemptPlan plan_;

@@ -60,7 +60,8 @@ constexpr double kKillLook = 0.002;
     [[maybe_unused]] const ssize_t n = write(oom, "500", 3);
     close(oom);
   }
-  signal(SIGPIPE, SIG_DFL);
+  // What we ignore, or were told to, is not for those whom we ask to stop by signals.
+  for (const int number : {SIGPIPE, SIGTERM, SIGUSR1}) signal(number, SIG_DFL);
   sigset_t mask;
   sigemptyset(&mask);
   if (options.block_sigterm) sigaddset(&mask, SIGTERM);

@@ -15,7 +15,7 @@
 namespace contrail::launcher {
 namespace {
 
-constexpr size_t kTailLines = 20;
+constexpr size_t kTailLines = 80;  // notices of mpirun are long
 constexpr size_t kLongestLine = 1 << 16;
 constexpr size_t kBehind = 4 << 20;  // bytes that may wait for the disk
 constexpr double kLastRead = 0.5;    // seconds for what a process that lives on still says

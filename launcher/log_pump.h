@@ -28,7 +28,7 @@ class LogPump {
   // waited for beyond two seconds or so.
   ~LogPump();
 
-  // The last lines (at most 20), oldest first.
+  // The last lines (at most 80), oldest first.
   std::deque<std::string> Tail() const;
 
  private:

@@ -7,8 +7,8 @@
 
 #include "checkpoint/commands.h"
 #include "common/error.h"
-#include "common/log.h"
 #include "common/open_files.h"
+#include "common/program.h"
 #include "configs/cli.h"
 #include "data/commands.h"
 #include "launcher/commands.h"
@@ -37,25 +37,19 @@ int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
 
 int Main(const std::vector<std::string>& words) {
   RaiseOpenFilesLimit();
-  try {
-    if (!words.empty() && words[0] == launcher::kNodeAgentWord) launcher::RunNodeAgent(words);
-    if (const auto help = launcher::Help(words)) {
-      std::fputs(help->c_str(), stdout);
-      return std::fflush(stdout) == 0 ? kExitDone : kExitEnvironment;
-    }
-    return Dispatch(ParseArgs(CommandTable(), words), words);
-  } catch (const Error& error) {
-    LogError(error.what());
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    LogError(std::string("E-BUG: ") + error.what());
-    return kExitBug;
+  if (!words.empty() && words[0] == launcher::kNodeAgentWord) launcher::RunNodeAgent(words);
+  if (const auto help = launcher::Help(words)) {
+    std::fputs(help->c_str(), stdout);
+    return kExitDone;
   }
+  CheckWorkingDirectory();
+  return Dispatch(ParseArgs(CommandTable(), words), words);
 }
 
 }  // namespace
 }  // namespace contrail
 
 int main(int argc, char** argv) {
-  return contrail::Main(std::vector<std::string>(argv + 1, argv + argc));
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  return contrail::RunProgram([&] { return contrail::Main(words); });
 }

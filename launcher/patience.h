@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "launcher/take_over.h"
+#include "launcher/lease.h"
 
 namespace contrail::launcher {
 

@@ -125,7 +125,8 @@ void Reporter::See(const JobView& view) {
     // Steps may be shorter than the time between two looks. A worker that fell back to an older
     // checkpoint is seen below the step it was sent to.
     const uint64_t resumed = std::min(view.step, from_step_.value_or(0) + 1);
-    if (view.base_step > 0) Event("resumed step=" + std::to_string(resumed));
+    // By now a fresh run may have done steps, too.
+    if (from_step_.value_or(0) > 0) Event("resumed step=" + std::to_string(resumed));
   }
   if (panel_.live()) {
     panel_.Show(progress_);
@@ -168,8 +169,10 @@ void Reporter::Stopping(const std::string& signal) {
 void Reporter::Evaluating(const std::string& dataset) { Event("evaluating dataset=" + dataset); }
 
 void Reporter::Closing(const monitor::Summary& summary) {
-  Event(summary.state + " run=" + run_ + " steps=" + std::to_string(summary.steps) + " loss=" +
-        Short(summary.final_loss) + " samples_per_second=" + Short(summary.samples_per_second) +
+  Event(summary.state + " run=" + run_ + " steps=" + std::to_string(summary.steps) +
+        " loss=" + Short(summary.final_loss) +
+        (summary.samples_per_second > 0 ? " samples_per_second=" + Short(summary.samples_per_second)
+                                        : "") +
         " checkpoints=" + std::to_string(summary.checkpoints) + " attempts=" +
         std::to_string(summary.attempts) + " incidents=" + std::to_string(summary.incidents) +
         " wall_seconds=" + Seconds(summary.wall_seconds));

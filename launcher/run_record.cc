@@ -9,9 +9,9 @@
 #include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
-#include "launcher/claim.h"
 #include "monitoring/bad_step.h"
 #include "monitoring/damaged_step.h"
+#include "monitoring/owner/claim.h"
 
 namespace contrail::launcher {
 namespace {
@@ -141,8 +141,9 @@ std::vector<monitor::Incident> RunRecord::NewNotes(int attempt, int ranks, doubl
 }
 
 std::future<int> RunRecord::Claim(int attempt, const monitor::Lease& self) {
-  return files_.Start(
-      [&fs = fs_, run = run_, attempt, self] { return ClaimFreeAttempt(fs, run, attempt, self); });
+  return files_.Start([&fs = fs_, run = run_, attempt, self] {
+    return monitor::ClaimFreeAttempt(fs, run, attempt, self);
+  });
 }
 
 std::optional<uint64_t> RunRecord::NewestCommitted() {

@@ -3,15 +3,12 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <memory>
-#include <utility>
 
 #include "common/error.h"
 #include "common/strings.h"
 #include "configs/load.h"
 #include "data/dataset.h"
 #include "launcher/child.h"
-#include "launcher/claim.h"
 
 namespace contrail::launcher {
 
@@ -66,40 +63,6 @@ std::string FindMpirun(const Config& config) {
                     "install Open MPI (openmpi-bin), load its module, or set its path");
   }
   return path;
-}
-
-Error RunExists(const monitor::RunDir& run) {
-  return UserError("E-RUN-EXISTS", run.root, "is there already",
-                   "`contrail resume " + run.root + "` goes on with it; --run DIR starts another");
-}
-
-RunClaim CreateRun(FileSystem& fs, const monitor::RunDir& run, const Config& config,
-                   monitor::Lease self) {
-  if (fs.Exists(run.root)) throw RunExists(run);
-  const std::string parent = std::filesystem::path(run.root).parent_path();
-  fs.MakeDirs(parent);
-  const monitor::RunDir draft = {run.root + ".new." + self.owner};
-  fs.MakeDir(draft.root);
-  try {
-    RunLock lock(draft);
-    fs.WriteAtomically(draft.Config(), ToToml(config));
-    self.attempt = 1;
-    ClaimAttempt(fs, draft, self.attempt, self);
-    monitor::WriteLease(draft, self, fs);
-    // A directory replaces no directory that holds anything.
-    if (fs.Exists(run.root)) throw RunExists(run);
-    try {
-      fs.Rename(draft.root, run.root);
-    } catch (const Error&) {
-      if (fs.Exists(run.root)) throw RunExists(run);
-      throw;
-    }
-    fs.SyncDir(parent);
-    return {std::move(lock), std::make_unique<LeaseKeeper>(fs, run, self), self.attempt};
-  } catch (...) {
-    if (fs.Exists(draft.root)) fs.RemoveTree(draft.root);
-    throw;
-  }
 }
 
 std::string AbsolutePath(const std::string& path) {

@@ -15,8 +15,6 @@ namespace {
 
 constexpr const char* kFolder = "/dev/shm";
 
-std::string Prefix(const std::string& run_dir) { return "contrail." + Hex64(Fnv1a(run_dir)) + "."; }
-
 bool Ours(const std::string& path) {
   struct stat info {};
   return lstat(path.c_str(), &info) == 0 && info.st_uid == geteuid();
@@ -24,8 +22,17 @@ bool Ours(const std::string& path) {
 
 }  // namespace
 
-SharedNames SharedMemoryNames(const std::string& run_dir, int attempt, const std::string& owner) {
-  const std::string begin = kFolder + ("/" + Prefix(run_dir)) + std::to_string(attempt) + ".";
+SharedMemory::SharedMemory(const std::string& run_dir) {
+  struct stat info {};  // zeros where it cannot be told: then the path has to do
+  if (stat(run_dir.c_str(), &info) != 0) info = {};
+  prefix_ = "contrail." +
+            Hex64(Fnv1a(run_dir + "\n" + std::to_string(info.st_dev) + "\n" +
+                        std::to_string(info.st_ino))) +
+            ".";
+}
+
+SharedNames SharedMemory::Names(int attempt, const std::string& owner) const {
+  const std::string begin = kFolder + ("/" + prefix_) + std::to_string(attempt) + ".";
   return {begin + owner, begin + "mpi." + owner};
 }
 
@@ -35,14 +42,13 @@ void MakeScratch(const std::string& path) {
                          "free space in /dev/shm, or make it writable by you");
 }
 
-void RemoveSharedMemory(const std::string& run_dir) {
-  const std::string prefix = Prefix(run_dir);
+void SharedMemory::RemoveAll() const {
   std::error_code ignored;  // gone meanwhile
   std::filesystem::directory_iterator entry(kFolder, ignored);
   for (; !ignored && entry != std::filesystem::directory_iterator(); entry.increment(ignored)) {
     const std::string path = entry->path();
     std::error_code stays;
-    if (entry->path().filename().string().starts_with(prefix) && Ours(path)) {
+    if (entry->path().filename().string().starts_with(prefix_) && Ours(path)) {
       std::filesystem::remove_all(path, stays);
     }
   }

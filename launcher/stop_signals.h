@@ -5,10 +5,10 @@
 
 namespace contrail::launcher {
 
-// SIGINT, SIGTERM, SIGHUP (but under nohup) and SIGUSR1 ask for a checkpoint and an end; SIGINT
-// after any of them asks for an end at once. A reader of our stderr that goes away (SIGPIPE) ends
-// nothing. They are blocked in the thread that makes this object (make it before any other thread
-// starts) and in all threads it starts later.
+// SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask for a checkpoint and an end, but for those that were
+// ignored when this program began; SIGINT after any of them asks for an end at once. A reader of
+// our stderr that goes away (SIGPIPE) ends nothing. They are blocked in the thread that makes this
+// object (make it before any other thread starts) and in all threads it starts later.
 class StopSignals {
  public:
   StopSignals();

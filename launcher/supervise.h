@@ -7,7 +7,7 @@
 #include <string>
 
 #include "configs/config.h"
-#include "launcher/take_over.h"
+#include "launcher/lease.h"
 #include "monitoring/run_dir.h"
 #include "slurm/env.h"
 

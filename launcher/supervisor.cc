@@ -8,10 +8,10 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "launcher/commands.h"
 #include "launcher/ranks.h"
 #include "launcher/run_setup.h"
-#include "launcher/shared_memory.h"
 
 namespace contrail::launcher {
 namespace {
@@ -22,12 +22,6 @@ constexpr double kFlush = 1;         // seconds for a reader of stderr
 constexpr double kClaimLook = 0.02;  // seconds
 
 double Now() { return SystemClock().Monotonic(); }
-
-// Another launcher took this one for dead and has the run.
-Error RunLost(const monitor::RunDir& run) {
-  return UserError("E-RUN-BUSY", run.root, "another launcher took the run over",
-                   "this one ended its ranks and keeps off");
-}
 
 }  // namespace
 
@@ -40,6 +34,7 @@ Supervisor::Supervisor(const Job& job, LeaseKeeper& lease, int first_attempt, St
       mpirun_(FindMpirun(job.config)),
       worker_(WorkerProgram()),
       threads_(ThreadsPerRank(job.config, job.allocation)),
+      shared_memory_(job.run.root),
       first_attempt_(first_attempt),
       attempt_(first_attempt),
       record_(PosixFileSystem(), job.run),
@@ -55,7 +50,7 @@ Outcome Supervisor::Run() {
     trained_ = committed_ != 0;  // what cannot be told is not "never"
     return Attempts();
   } catch (...) {
-    record_.Append(ledger_.Close());
+    if (!run_lost_) record_.Append(ledger_.Close());
     throw;
   }
 }
@@ -63,6 +58,8 @@ Outcome Supervisor::Run() {
 Outcome Supervisor::Attempts() {
   for (;;) {
     const AttemptEnd end = RunAttempt();
+    // The ranks may know it before we do.
+    if (lease_.lost() || end.failure.error_id == "E-FENCED") throw RunLost();
     Learn(end);
     if (end.kind == Kind::kDone) return Done();
     if (end.kind == Kind::kStopped) return Stopped();
@@ -83,6 +80,13 @@ Outcome Supervisor::Attempts() {
   }
 }
 
+// Another launcher took this one for dead and has the run: its files are not ours any more.
+Error Supervisor::RunLost() {
+  run_lost_ = true;
+  return UserError("E-RUN-BUSY", job_.run.root, "another launcher took the run over",
+                   "this one ended its ranks and keeps off");
+}
+
 // An attempt that cannot be started is one that failed.
 AttemptEnd Supervisor::RunAttempt() {
   AttemptEnd end;
@@ -91,8 +95,8 @@ AttemptEnd Supervisor::RunAttempt() {
   try {
     end = StartAndWatch();
   } catch (const std::exception& error) {
-    RemoveSharedMemory(job_.run.root);
-    if (lease_.lost()) throw;
+    shared_memory_.RemoveAll();
+    if (run_lost_) throw;
     const auto* ours = dynamic_cast<const Error*>(&error);
     end.failure.cause = Cause::kStartFailed;
     end.failure.host = HostName();
@@ -108,8 +112,8 @@ AttemptEnd Supervisor::RunAttempt() {
 AttemptEnd Supervisor::StartAndWatch() {
   if (started_++ > 0 && !ClaimNext()) return {.kind = Kind::kStopped};
   lease_.Set(attempt_, "running");
-  if (lease_.lost()) throw RunLost(job_.run);
-  RemoveSharedMemory(job_.run.root);
+  if (lease_.lost()) throw RunLost();
+  shared_memory_.RemoveAll();
   const AttemptPlan plan = Plan();
   reporter_.Started(attempt_, plan.ranks, threads_, plan.from ? plan.from : committed_);
   AttemptEnd end;
@@ -117,7 +121,7 @@ AttemptEnd Supervisor::StartAndWatch() {
     Attempt attempt(plan, signals_, learned_, [this](const JobView& view) { See(view); });
     end = attempt.Run();
   }
-  RemoveSharedMemory(job_.run.root);
+  shared_memory_.RemoveAll();
   return end;
 }
 
@@ -147,7 +151,7 @@ AttemptPlan Supervisor::Plan() const {
   plan.ranks = Ranks();
   plan.threads = threads_;
   plan.cores = UsableCores();
-  const SharedNames names = SharedMemoryNames(job_.run.root, attempt_, OwnerToken());
+  const SharedNames names = shared_memory_.Names(attempt_, OwnerToken());
   plan.board = names.board;
   plan.scratch = names.scratch;
   // --from stands until something was committed on top of it.
@@ -157,7 +161,7 @@ AttemptPlan Supervisor::Plan() const {
 
 // With every look at the ranks, about ten a second: nothing here waits for a file system.
 void Supervisor::See(const JobView& view) {
-  if (lease_.lost()) throw RunLost(job_.run);
+  if (lease_.lost()) throw RunLost();
   if (signals_.stop() && !said_stopping_) {
     said_stopping_ = true;
     reporter_.Stopping(sigabbrev_np(signals_.signal()));

@@ -13,6 +13,7 @@
 #include "launcher/policy.h"
 #include "launcher/reporter.h"
 #include "launcher/run_record.h"
+#include "launcher/shared_memory.h"
 #include "launcher/stderr_thread.h"
 #include "launcher/supervise.h"
 #include "launcher/tally.h"
@@ -34,13 +35,14 @@ class Supervisor {
   Supervisor(const Job& job, LeaseKeeper& lease, int first_attempt, StopSignals& signals,
              StderrThread& stderr_thread);
 
-  // Throws UserError E-RUN-BUSY where another launcher took the run over.
+  // Throws UserError E-RUN-BUSY where another launcher took the run over: nothing is written then.
   Outcome Run();
   // Whether a checkpoint was committed since the start, also where Run threw.
   bool committed() const { return committed_any_; }
 
  private:
   Outcome Attempts();
+  Error RunLost();
   AttemptEnd RunAttempt();
   AttemptEnd StartAndWatch();
   bool ClaimNext();
@@ -65,6 +67,7 @@ class Supervisor {
   const std::string mpirun_;
   const std::string worker_;
   const int64_t threads_;
+  const SharedMemory shared_memory_;
   const int first_attempt_;
   int attempt_;
   int started_ = 0;  // attempts, also those that could not be
@@ -82,6 +85,7 @@ class Supervisor {
   bool committed_any_ = false;         // since the start
   bool trained_ = false;               // the run, at any time
   bool said_stopping_ = false;
+  bool run_lost_ = false;
 };
 
 }  // namespace contrail::launcher

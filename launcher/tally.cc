@@ -31,6 +31,8 @@ void Tally::AddTo(monitor::Summary& summary, const std::optional<monitor::Summar
   if (steps_seconds_ > 0) {
     summary.samples_per_second =
         static_cast<double>(steps_trained_) * static_cast<double>(batch) / steps_seconds_;
+  } else if (last_.samples_per_second > 0) {
+    summary.samples_per_second = last_.samples_per_second;  // too few steps for looks to tell
   } else if (before) {
     summary.samples_per_second = before->samples_per_second;
   }

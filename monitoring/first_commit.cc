@@ -1,8 +1,8 @@
 #include "monitoring/first_commit.h"
 
-#include <cstdlib>
 #include <string>
-#include <string_view>
+
+#include "monitoring/attempts.h"
 
 namespace contrail::monitor {
 
@@ -13,10 +13,7 @@ void WriteFirstCommit(const RunDir& run, int attempt, uint64_t step, FileSystem&
 }
 
 std::optional<int> AttemptThatCommitted(const RunDir& run, const FileSystem& fs) {
-  constexpr std::string_view kPrefix = "attempt_";
-  for (const std::string& name : fs.List(run.root + "/attempts")) {
-    if (!name.starts_with(kPrefix)) continue;
-    const int attempt = std::atoi(name.c_str() + kPrefix.size());
+  for (const int attempt : AttemptsIn(fs, run.root + "/attempts")) {
     if (fs.Exists(run.FirstCommit(attempt))) return attempt;
   }
   return std::nullopt;

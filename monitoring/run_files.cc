@@ -6,11 +6,27 @@
 namespace contrail::monitor {
 
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs) {
-  const nlohmann::json object = {{"owner", lease.owner}, {"attempt", lease.attempt},
-                                 {"pid", lease.pid},     {"host", lease.host},
-                                 {"time", lease.time},   {"renewals", lease.renewals},
-                                 {"state", lease.state}, {"job", lease.job}};
-  fs.WriteAtomically(run.Lease(), DumpLine(object) + "\n", ".tmp-" + lease.owner);
+  WriteLeaseIf(run, lease, fs, [] { return true; });
+}
+
+bool WriteLeaseIf(const RunDir& run, const Lease& lease, FileSystem& fs,
+                  const std::function<bool()>& still) {
+  const nlohmann::json object = {
+      {"owner", lease.owner},       {"attempt", lease.attempt}, {"pid", lease.pid},
+      {"host", lease.host},         {"boot", lease.boot},       {"time", lease.time},
+      {"renewals", lease.renewals}, {"state", lease.state},     {"job", lease.job}};
+  const std::string text = DumpLine(object) + "\n", aside = run.Lease() + ".tmp-" + lease.owner;
+  const auto file = fs.Open(aside, FileSystem::Mode::kTruncate);
+  file->PWrite(text.data(), text.size(), 0);
+  file->Sync();
+  file->Close();
+  if (!still()) {
+    fs.RemoveFile(aside);
+    return false;
+  }
+  fs.Rename(aside, run.Lease());
+  fs.SyncDir(run.root);
+  return true;
 }
 
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
@@ -27,6 +43,7 @@ std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
   lease.renewals = Field<uint64_t>(object, "renewals", 0);
   lease.pid = Field(object, "pid", 0);
   lease.host = Field<std::string>(object, "host", "");
+  lease.boot = Field<std::string>(object, "boot", "");
   lease.time = Field(object, "time", 0.0);
   lease.state = Field<std::string>(object, "state", "");
   lease.job = Field<std::string>(object, "job", "");

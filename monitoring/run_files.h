@@ -2,6 +2,7 @@
 // lease.json and summary.json: written by the launcher, read by launcher and viewer.
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -11,13 +12,16 @@
 
 namespace contrail::monitor {
 
-// Who may write into the run: the launcher with this owner, and the ranks it started. Renewed by
-// its holder every few seconds: others watch whether it changes, on their own clocks.
+// Who may write into the run: the launcher with this owner and the ranks it started, or the ranks
+// of a bare mpirun. Renewed by its holder every few seconds: others watch whether it changes, on
+// their own clocks. Numbers of attempts are claimed once and rise, so of two leases the one of the
+// higher attempt is the later one, whichever was written last.
 struct Lease {
-  std::string owner;  // drawn by the launcher when it started (common/token.h)
+  std::string owner;  // drawn by its holder when it started (common/token.h)
   int attempt = 0;
-  int pid = 0;            // of the launcher
+  int pid = 0;            // of the launcher, or of rank 0 where there is none
   std::string host;       // where that pid means something
+  std::string boot;       // of that host (common/host_name.h): names alone are no identity
   double time = 0;        // Unix seconds of the last renewal, for people
   uint64_t renewals = 0;  // so that every renewal is a change, whatever the holder's clock does
   std::string state;      // "running" | "restarting" | "released"
@@ -43,6 +47,10 @@ struct Summary {
 
 // Written aside under a name of the owner's own: two writers never take away each other's text.
 void WriteLease(const RunDir& run, const Lease& lease, FileSystem& fs = PosixFileSystem());
+// As WriteLease, but `still` is asked when the text is durable and only its name is missing: what
+// came before may have hung for any time. False, and nothing has changed, where it says no.
+bool WriteLeaseIf(const RunDir& run, const Lease& lease, FileSystem& fs,
+                  const std::function<bool()>& still);
 // The whole lease, or nullopt where there is none. Throws E-IO where it cannot be read and E-LEASE
 // where its text is no lease: neither means that the run is free.
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs = PosixFileSystem());

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -28,6 +29,17 @@ int Number(const std::map<std::string, std::string>& variables, const char* name
   return value;
 }
 
+std::map<std::string, std::string> OfEnvironment() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const size_t equals = text.find('=');
+    if (equals == text.npos || text.substr(0, 6) != "SLURM_") continue;
+    variables[std::string(text.substr(0, equals))] = text.substr(equals + 1);
+  }
+  return variables;
+}
+
 }  // namespace
 
 std::optional<Allocation> ReadAllocation(const std::map<std::string, std::string>& variables) {
@@ -45,15 +57,26 @@ std::optional<Allocation> ReadAllocation(const std::map<std::string, std::string
   return allocation;
 }
 
-std::optional<Allocation> ReadAllocation() {
-  std::map<std::string, std::string> variables;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const size_t equals = text.find('=');
-    if (equals == text.npos || text.substr(0, 6) != "SLURM_") continue;
-    variables[std::string(text.substr(0, equals))] = text.substr(equals + 1);
+std::optional<Allocation> ReadAllocation() { return ReadAllocation(OfEnvironment()); }
+
+std::string LeftOver(const std::map<std::string, std::string>& variables, const std::string& host) {
+  if (const std::string* list = Find(variables, "SLURM_JOB_NODELIST");
+      list != nullptr && Find(variables, "SLURM_JOB_ID") != nullptr) {
+    const std::vector<std::string> nodes = ExpandHostList(*list);
+    const auto named = [&](const std::string& node) {
+      return node == host || host.starts_with(node + ".");
+    };
+    if (std::any_of(nodes.begin(), nodes.end(), named)) return "";
   }
-  return ReadAllocation(variables);
+  std::string names;
+  // Those that Open MPI 4 looks at.
+  for (const char* name : {"SLURM_JOBID", "SLURM_JOB_ID", "SLURM_JOB_NODELIST", "SLURM_NODELIST",
+                           "SLURM_NNODES", "SLURM_TASKS_PER_NODE"}) {
+    if (Find(variables, name) != nullptr) names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return names;
 }
+
+std::string LeftOver(const std::string& host) { return LeftOver(OfEnvironment(), host); }
 
 }  // namespace contrail::slurm

@@ -23,4 +23,10 @@ struct Allocation {
 std::optional<Allocation> ReadAllocation();
 std::optional<Allocation> ReadAllocation(const std::map<std::string, std::string>& variables);
 
+// Names of SLURM_* variables that cannot be of a job of this host, as a shell keeps them when its
+// job has ended: without a job id, or of a job on other hosts. mpirun believes them. Comma
+// separated; empty where there are none.
+std::string LeftOver(const std::string& host);
+std::string LeftOver(const std::map<std::string, std::string>& variables, const std::string& host);
+
 }  // namespace contrail::slurm

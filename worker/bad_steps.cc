@@ -1,11 +1,10 @@
 #include "worker/bad_steps.h"
 
-#include <unistd.h>
-
 #include <cmath>
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/log.h"
 #include "common/strings.h"
 #include "monitoring/bad_step.h"
@@ -15,12 +14,6 @@ namespace contrail::worker {
 namespace {
 
 constexpr size_t kNamed = 8;  // samples
-
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 }  // namespace
 

@@ -10,26 +10,13 @@
 #include "common/file_system.h"
 #include "common/token.h"
 #include "configs/load.h"
-#include "monitoring/run_files.h"
+#include "monitoring/owner/create_run.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
 namespace {
 
 constexpr int kMaxAttempt = 1'000'000;
-
-// One more than any attempt that left a trace.
-int NextAttempt(const monitor::RunDir& run) {
-  int newest = 0;
-  if (const auto lease = monitor::ReadLease(run)) newest = lease->attempt;
-  const std::string prefix = "attempt_";
-  for (const std::string& name : PosixFileSystem().List(run.root + "/attempts")) {
-    if (name.starts_with(prefix)) {
-      newest = std::max(newest, std::atoi(name.c_str() + prefix.size()));
-    }
-  }
-  return newest + 1;
-}
 
 int Cores() {
   cpu_set_t mask;
@@ -54,14 +41,30 @@ std::string Consent(const ParsedArgs& args) {
   return "";
 }
 
+// A launcher has taken the run before it starts ranks. Without one rank 0 does the same, by the
+// same rules, and holds the run for as long as it lives.
+void TakeWhereNobodyDoes(const Comm& comm, const ParsedArgs& args, Launch& launch) {
+  if (args.Has("--owner") != args.Has("--attempt")) {
+    throw UserError("E-CLI-ARGS", "train", "--attempt and --owner go together",
+                    "they are a launcher's; without both the next attempt is taken");
+  }
+  launch.owner = args.Has("--owner") ? args.Value("--owner") : monitor::OwnerToken();
+  if (args.Has("--owner") || comm.rank() != 0) return;
+  launch.claim = std::make_shared<monitor::RunClaim>();
+  if (launch.fresh) return;
+  *launch.claim = monitor::TakeRun(PosixFileSystem(), launch.run, monitor::RunLock(launch.run),
+                                   monitor::OwnLease(0, /*job=*/""));
+  launch.attempt = launch.claim->attempt;
+}
+
 Launch Resolve(const Comm& comm, const ParsedArgs& args) {
   Launch launch;
   const std::vector<std::string> overrides = args.Values("--set");
   launch.run.root = args.Value("--run");
   launch.fresh = !args.positional.empty();
   if (launch.fresh) {
-    if (args.Has("--attempt") || args.Has("--from")) {
-      throw UserError("E-CLI-ARGS", "train", "--attempt and --from go on with a run",
+    if (args.Has("--attempt") || args.Has("--from") || args.Has("--owner")) {
+      throw UserError("E-CLI-ARGS", "train", "--attempt, --owner and --from go on with a run",
                       "give --run RUN alone, without a config file");
     }
     launch.config = LoadConfig(args.positional[0], overrides);
@@ -80,16 +83,14 @@ Launch Resolve(const Comm& comm, const ParsedArgs& args) {
     }
     launch.config = LoadResolved(launch.run.root, overrides);
   }
-  launch.attempt = static_cast<int>(
-      args.Int("--attempt", launch.fresh ? 1 : NextAttempt(launch.run), 1, kMaxAttempt));
+  launch.attempt = static_cast<int>(args.Int("--attempt", 1, 1, kMaxAttempt));
   if (args.Has("--from")) {
     launch.from = static_cast<uint64_t>(args.Int("--from", 0, 0, std::numeric_limits<long>::max()));
   }
   launch.consent = Consent(args);
-  launch.supervised = args.Has("--owner");
-  launch.owner = launch.supervised ? args.Value("--owner") : RandomToken();
   launch.threads_asked = Threads(comm, launch.config, args);
   launch.threads = std::min(launch.threads_asked, Cores());
+  TakeWhereNobodyDoes(comm, args, launch);
   return launch;
 }
 
@@ -114,8 +115,8 @@ void MakeRunDir(Comm& comm, const Launch& launch) {
     if (comm.rank() != 0) return;
     FileSystem& fs = PosixFileSystem();
     if (launch.fresh) {
-      fs.MakeDirs(launch.run.root);
-      fs.WriteAtomically(launch.run.Config(), ToToml(launch.config));
+      *launch.claim =
+          monitor::CreateRun(fs, launch.run, launch.config, monitor::OwnLease(1, /*job=*/""));
     }
     fs.MakeDirs(launch.run.Attempt(launch.attempt));
     fs.MakeDir(launch.run.Checkpoints());

@@ -1,10 +1,9 @@
 #include "worker/loss_check.h"
 
-#include <unistd.h>
-
 #include <cmath>
 
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/rng.h"
 #include "common/strings.h"
 #include "model/loss.h"
@@ -94,10 +93,8 @@ class Comparison {
 
  private:
   [[noreturn]] void Refuse(const char* what, const std::string& figure) const {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     throw EnvironmentError("E-LOSS-SELF-CHECK",
-                           "rank " + std::to_string(rank_) + " on " + std::string(host),
+                           "rank " + std::to_string(rank_) + " on " + HostName(),
                            std::string("the ") + what + " of a small batch at scale " +
                                ExactDouble(scale_) + " is " + figure,
                            "this rank's processor, memory, network or libraries compute something "

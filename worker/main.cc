@@ -1,11 +1,10 @@
 // contrail-worker: one rank of a training job, and the tools that need tensors.
 #include <cstdio>
-#include <exception>
 
 #include "checkpoint/hdf5_environment.h"
 #include "common/error.h"
-#include "common/log.h"
 #include "common/open_files.h"
+#include "common/program.h"
 #include "configs/cli.h"
 #include "eval/commands.h"
 #include "worker/help.h"
@@ -19,6 +18,7 @@ int Run(const std::vector<std::string>& words) {
     std::fputs(help->c_str(), stdout);
     return contrail::kExitDone;
   }
+  contrail::CheckWorkingDirectory();
   if (words[0] == "train") return contrail::worker::TrainCommand(words);
   const auto args = contrail::ParseArgs(contrail::WorkerCommandTable(), words);
   if (args.command->name == "eval zero-shot") return contrail::eval::ZeroShotCommand(args);
@@ -34,13 +34,5 @@ int main(int argc, char** argv) {
   contrail::worker::SleepWhileWaiting(argc, argv);
   contrail::RaiseOpenFilesLimit();
   contrail::ckpt::ForgetHdf5Environment();  // inherited HDF5_* variables change what is read
-  try {
-    return Run({argv + 1, argv + argc});
-  } catch (const contrail::Error& error) {
-    contrail::LogError(error.what());
-    return error.exit_code();
-  } catch (const std::exception& error) {
-    contrail::LogError(std::string("E-BUG: ") + error.what());
-    return contrail::kExitBug;
-  }
+  return contrail::RunProgram([&] { return Run({argv + 1, argv + argc}); });
 }

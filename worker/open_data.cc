@@ -1,9 +1,8 @@
 #include "worker/open_data.h"
 
-#include <unistd.h>
-
 #include "common/error.h"
 #include "common/file_system.h"
+#include "common/host_name.h"
 #include "common/strings.h"
 #include "worker/agree.h"
 
@@ -11,9 +10,7 @@ namespace contrail::worker {
 namespace {
 
 std::string Who(const Comm& comm) {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  return "rank " + std::to_string(comm.rank()) + " on " + host;
+  return "rank " + std::to_string(comm.rank()) + " on " + HostName();
 }
 
 // Shards [begin, end) are this rank's to look into.

@@ -1,11 +1,10 @@
 #include "worker/replica_check.h"
 
-#include <unistd.h>
-
 #include <map>
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/host_name.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
@@ -54,9 +53,7 @@ std::vector<int> OddRanks(const std::vector<uint32_t>& hash_of_rank) {
 void CheckReplicas(Comm& comm, const std::vector<uint32_t>& hash_of_rank, uint64_t step) {
   const std::vector<int> odd = OddRanks(hash_of_rank);
   if (odd.empty()) return;
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  const std::vector<std::string> hosts = comm.AllGatherText(name);
+  const std::vector<std::string> hosts = comm.AllGatherText(HostName());
   constexpr size_t kNamed = 8;
   std::string who;
   for (size_t i = 0; i < std::min(odd.size(), kNamed); ++i) {

@@ -1,7 +1,5 @@
 #include "worker/saver.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/log.h"
 #include "common/strings.h"
 #include "worker/agree.h"
@@ -25,12 +24,6 @@ constexpr double kLongestPause = 0.1;  // seconds between two looks at a save th
 std::atomic<bool> left_behind{false};
 
 double Now() { return SystemClock().Monotonic(); }
-
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 // What a rank sends the root when its part is on disk: bytes, seconds, the job's report.
 std::string Success(const ckpt::SaveJob& job, const std::string& report) {

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <string>
 
+#include "common/inherited_signal.h"
+
 namespace contrail::worker {
 namespace {
 
@@ -28,12 +30,12 @@ void CatchStopSignals() {
   sigset_t stops;
   sigemptyset(&stops);
   for (int signal : {SIGTERM, SIGUSR1}) {
-    sigaction(signal, &action, nullptr);
+    if (!InheritedIgnored(signal)) sigaction(signal, &action, nullptr);
     sigaddset(&stops, signal);
   }
   // Ctrl-C asks for a stop, too; a second one ends the process at once.
   action.sa_flags |= static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
+  if (!InheritedIgnored(SIGINT)) sigaction(SIGINT, &action, nullptr);
   pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
 }
 

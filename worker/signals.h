@@ -7,8 +7,9 @@
 
 namespace contrail::worker {
 
-// Installs the handlers and unblocks SIGTERM and SIGUSR1 (a launcher may start its children with
-// SIGTERM blocked, so that mpirun does not kill its ranks a second after a preemption notice).
+// Installs the handlers, but for signals that were ignored when this program began, and unblocks
+// SIGTERM and SIGUSR1 (a launcher may start its children with SIGTERM blocked, so that mpirun does
+// not kill its ranks a second after a preemption notice).
 void CatchStopSignals();
 
 // True once a stop has been asked for.

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/log.h"
 #include "configs/cli.h"
 #include "monitoring/end_record.h"
@@ -83,11 +84,9 @@ class Session {
  private:
   // Into shared memory first, which works whatever the disk does, then into the end record.
   void End(monitor::EndRecord record, monitor::Phase phase, bool speaks = false) {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     record.attempt = launch_.attempt;
     record.rank = comm_.rank();
-    record.host = host;
+    record.host = HostName();
     record.pid = getpid();
     record.step = progress_ ? progress_->step() : 0;
     record.collective = comm_.sequence();

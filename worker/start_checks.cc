@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/hash.h"
+#include "common/host_name.h"
 #include "common/log.h"
 #include "common/strings.h"
 #include "configs/load.h"
@@ -16,12 +17,6 @@
 
 namespace contrail::worker {
 namespace {
-
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 std::string OriginOf(const Config& config, const std::string& key) {
   const auto found = config.origin.find(key);

@@ -185,14 +185,15 @@ void Trainer::MakeSharedRunDir() {
   try {
     CheckShared(comm_, launch_.run);
   } catch (const AgreedError&) {
-    if (launch_.fresh && comm_.rank() == 0) PosixFileSystem().RemoveTree(launch_.run.root);
+    if (launch_.fresh && comm_.rank() == 0) {
+      launch_.claim->lease.reset();  // or it is written anew
+      PosixFileSystem().RemoveTree(launch_.run.root);
+    }
     throw;
   }
 }
 
-Writer Trainer::AsWriter() const {
-  return {launch_.run, launch_.attempt, launch_.owner, launch_.supervised};
-}
+Writer Trainer::AsWriter() const { return {launch_.run, launch_.attempt, launch_.owner}; }
 
 // Before the first byte is written: a disk that a dead save has filled has no room for the next
 // one. Only what holds the run may clean up.

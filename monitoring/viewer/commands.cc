@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "common/error.h"
+#include "common/program.h"
 #include "common/strings.h"
 #include "monitoring/store/rank_times.h"
 #include "monitoring/viewer/frame.h"
@@ -15,12 +16,6 @@ namespace contrail::monitor {
 namespace {
 
 constexpr double kRefreshSeconds = 1;
-
-void Print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw EnvironmentError("E-IO", "standard output", "could not write");
-  }
-}
 
 int ShowSeries(const RunDir& run, const RunStore& store, const std::string& name) {
   if (const auto of_rank = ParseRankSeries(name)) {

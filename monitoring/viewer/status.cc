@@ -1,7 +1,6 @@
 #include "monitoring/viewer/status.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +10,7 @@
 #include <map>
 
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/strings.h"
 #include "configs/load.h"
 #include "monitoring/viewer/run_folder.h"
@@ -212,9 +212,11 @@ void FillEta(const RunStore& store, RunStatus& status) {
 }
 
 bool LauncherIsGone(const Lease& lease) {
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  return lease.pid > 0 && lease.host == host && ::kill(lease.pid, 0) != 0 && errno == ESRCH;
+  if (lease.pid <= 0 || lease.host != HostName()) return false;
+  // Of another boot: this host has started anew, or another one bears its name. Without a boot (of
+  // an older program) the number has to do.
+  if (!lease.boot.empty() && lease.boot != BootId()) return false;
+  return ::kill(lease.pid, 0) != 0 && errno == ESRCH;
 }
 
 // Long steps and checkpoint stalls are no stall: the limit follows the pace of the run.

@@ -2,13 +2,14 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 import time
 import unittest
 
-from faults import CONTRAIL, FaultTest, Rules, step_name
+from faults import BIN, CONTRAIL, FaultTest, Rules, alive, step_name
 from other_host import OtherHost
 from tiny_run import packed_data
 
@@ -59,7 +60,7 @@ class Ownership(FaultTest):
     def wait_any(condition, run, seconds=20):
         """Until it is true, the program has ended, or it took another way."""
         end = time.monotonic() + seconds
-        while not condition() and run.process.poll() is None and time.monotonic() < end:
+        while not condition() and (run is None or run.process.poll() is None) and time.monotonic() < end:
             time.sleep(0.02)
 
     def view(self, run="run"):
@@ -70,7 +71,7 @@ class Ownership(FaultTest):
     def test_a_dead_lease_is_waited_for_and_then_taken_whatever_its_clock(self):
         # Two runs at once: half a minute each.
         runs = []
-        for name, ahead in (("chained", -5), ("ahead", 3600)):
+        for name, ahead in (("chained", -5), ("ahead", 86400)):
             self.stopped_at(12, run=name)
             OtherHost(f"{self.dir}/{name}", ahead).write(host="elsewhere")
             runs.append((name, self.resume(run=name)))
@@ -90,6 +91,85 @@ class Ownership(FaultTest):
         self.assertEqual(run.wait(60), 2, run.text())
         self.assertIn("E-RUN-BUSY", run.text())
         self.assertNotIn("started", run.text())
+
+    def test_a_launcher_that_lost_its_run_writes_nothing_into_it(self):
+        self.stopped_at(12)
+
+        def files():
+            texts = {}
+            for name in ("summary.json", "incidents.jsonl"):
+                path = f"{self.dir}/run/{name}"
+                texts[name] = pathlib.Path(path).read_text() if os.path.exists(path) else None
+            return texts
+        before = files()
+        # Slow enough that a save comes while the other one has the run.
+        rules = Rules(f"{self.dir}/slow")
+        rules.add("slow", who="worker", call="fsync", path="*/checkpoints/*", delay=0.3)
+        run = self.resume("--set", "train.steps=4000", "--set", "checkpoint.every_steps=1",
+                          env=rules.environment())
+        self.wait_text(run, "resumed")
+        other = OtherHost(f"{self.dir}/run")
+        self.addCleanup(other.stop)
+        other.keep(host="elsewhere", attempt=99)
+        self.assertEqual(run.wait(60), 2, run.text())
+        self.assertIn("E-RUN-BUSY", run.text().splitlines()[-1])
+        self.assertEqual(files(), before)
+
+    def bare(self, *args):
+        """A bare mpirun on the run, its output to a file."""
+        log = open(f"{self.dir}/bare.{time.monotonic_ns()}", "w+")
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2",
+             f"{BIN}/contrail-worker", "train", *args], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, log
+
+    @staticmethod
+    def said(log):
+        log.seek(0)
+        return log.read()
+
+    def test_a_bare_mpirun_keeps_off_a_run_that_is_held(self):
+        self.stopped_at(12)
+        attempts = sorted(os.listdir(f"{self.dir}/run/attempts"))
+        other = OtherHost(f"{self.dir}/run")
+        self.addCleanup(other.stop)
+        other.keep(host="elsewhere")
+        process, log = self.bare("--run", f"{self.dir}/run")
+        self.assertNotEqual(process.wait(90), 0)
+        refusals = [line for line in self.said(log).splitlines() if "E-RUN-BUSY" in line]
+        self.assertEqual(len(refusals), 1, self.said(log))
+        self.assertIn("a launcher on elsewhere (pid", refusals[0])
+        self.assertEqual(sorted(os.listdir(f"{self.dir}/run/attempts")), attempts)
+
+    def test_a_bare_mpirun_holds_its_run(self):
+        run = f"{self.dir}/run"
+        process, log = self.bare(self.config, "--run", run, "--set", "train.steps=100000")
+        end = time.monotonic() + 60
+        while not os.path.exists(f"{run}/lease.json") and time.monotonic() < end:
+            time.sleep(0.02)
+        with open(f"{run}/lease.json") as f:
+            lease = json.load(f)
+        self.assertEqual(lease["state"], "running")
+        late = self.resume()
+        self.assertEqual(late.wait(60), 2, late.text())
+        self.assertIn("E-RUN-BUSY", late.text())
+        second, second_log = self.bare("--run", run)
+        self.assertNotEqual(second.wait(60), 0)
+        self.assertIn("E-RUN-BUSY", self.said(second_log))
+        self.assertIsNone(process.poll(), self.said(log))
+        process.kill()  # mpirun takes its ranks along
+        process.wait()
+        self.wait_any(lambda: not alive(lease["pid"]), None)
+        # The dead one's lock says that nobody has it: no waiting.
+        begin = time.monotonic()
+        after = self.resume("--set", "train.steps=3")
+        self.wait_text(after, "started")
+        self.assertLess(time.monotonic() - begin, 20)
+        self.assertIn("attempt=2", after.text())
 
     def test_consent_to_other_data_belongs_to_one_command(self):
         data = f"{self.dir}/data"

@@ -76,10 +76,19 @@ def fnv1a(text):
 HEADER, WORD = 4096, 128  # bytes of monitoring/progress_word.h
 
 
+def shared_prefix(run):
+    """Of the names in /dev/shm, as launcher/shared_memory.cc makes it."""
+    path = os.path.abspath(run)
+    info = os.stat(path)
+    what = f"{path}\n{info.st_dev}\n{info.st_ino}"
+    return f"contrail.{fnv1a(what):016x}."
+
+
 def board_paths(run, attempt):
     """The attempt's boards in shared memory (one, or none); their names end in the owner's token."""
-    return glob.glob(f"/dev/shm/contrail.{fnv1a(os.path.abspath(run)):016x}.{attempt}."
-                     + "[0-9a-f]" * 16)
+    if not os.path.exists(run):
+        return []
+    return glob.glob(f"/dev/shm/{shared_prefix(run)}{attempt}." + "[0-9a-f]" * 16)
 
 
 def board(run, attempt):
@@ -215,7 +224,7 @@ class TinyRunTest(unittest.TestCase):
         self.assertLess(incident["to_next_step"] - parts, 10)
 
     def check_nothing_left(self, run="run"):
-        prefix = f"contrail.{fnv1a(os.path.abspath(f'{self.dir}/{run}')):016x}."
+        prefix = shared_prefix(f"{self.dir}/{run}")
         self.assertEqual([n for n in os.listdir("/dev/shm") if n.startswith(prefix)], [])
 
 

@@ -10,7 +10,8 @@
 
 #include "common/token.h"
 #include "configs/load.h"
-#include "launcher/claim.h"
+#include "launcher/lease.h"
+#include "monitoring/owner/claim.h"
 
 namespace contrail::launcher {
 namespace {
@@ -53,7 +54,7 @@ TEST_F(RunSetup, ARunIsMadeWholeOrNotAtAll) {
   {
     const RunClaim claim = CreateRun(PosixFileSystem(), run, config_, OwnLease(0, std::nullopt));
     EXPECT_EQ(claim.attempt, 1);
-    EXPECT_EQ(ClaimantOf(PosixFileSystem(), run, 1).owner, OwnerToken());
+    EXPECT_EQ(monitor::ClaimantOf(PosixFileSystem(), run, 1).owner, OwnerToken());
     EXPECT_EQ(LoadResolved(run.root).train.steps, 5);
     EXPECT_EQ(monitor::ReadLease(run)->pid, getpid());
     // Same process, another lock: busy.

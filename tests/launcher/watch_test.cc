@@ -62,7 +62,7 @@ class WatchTest : public testing::Test {
     while (!fd.Exited()) usleep(1000);
   }
 
-  const std::string path_ = SharedMemoryNames("/run/of/a/test", 1, RandomToken()).board;
+  const std::string path_ = SharedMemory("/run/of/a/test").Names(1, RandomToken()).board;
   Watch watch_{path_, 2, 2};
   std::unique_ptr<ProgressBoard> board_ = ProgressBoard::Open(path_, 2);
 };
@@ -122,7 +122,8 @@ TEST_F(WatchTest, LastWordsAreThereWithTheDeath) {
 
 TEST(SharedMemory, NamesAreTakenOnceAndOnlyOursGo) {
   const std::string run = "/run/of/a/test/" + RandomToken();
-  const SharedNames names = SharedMemoryNames(run, 3, RandomToken());
+  const SharedMemory memory(run);
+  const SharedNames names = memory.Names(3, RandomToken());
   MakeScratch(names.scratch);
   EXPECT_THROW(MakeScratch(names.scratch), Error);
   struct stat info {};
@@ -134,7 +135,7 @@ TEST(SharedMemory, NamesAreTakenOnceAndOnlyOursGo) {
   if (root) {
     ASSERT_EQ(chown(names.board.c_str(), 12345, 12345), 0);
   }
-  RemoveSharedMemory(run);
+  memory.RemoveAll();
   EXPECT_NE(stat(names.scratch.c_str(), &info), 0);
   EXPECT_EQ(stat(names.board.c_str(), &info) == 0, root);
   unlink(names.board.c_str());

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "common/strings.h"
 #include "configs/cli.h"
 #include "monitoring/viewer/canvas.h"
@@ -106,8 +107,7 @@ TEST(StatusTest, StateFollowsLeaseSummaryAndTelemetry) {
   EXPECT_EQ(state(real_now + 59), "running");
   EXPECT_EQ(state(real_now + 62), "stalled");
 
-  char host[256];
-  gethostname(host, sizeof host);
+  const std::string host = HostName();
   Lease lease{.attempt = 2, .pid = getpid(), .host = host, .time = real_now, .state = "running"};
   WriteLease(run, lease);
   EXPECT_EQ(state(real_now + 1), "running");
@@ -124,6 +124,12 @@ TEST(StatusTest, StateFollowsLeaseSummaryAndTelemetry) {
   lease.pid = gone;
   WriteLease(run, lease);
   EXPECT_EQ(state(real_now + 1), "failed") << "the launcher is gone";
+  lease.boot = BootId();
+  WriteLease(run, lease);
+  EXPECT_EQ(state(real_now + 1), "failed");
+  lease.boot = "of another host by this name";
+  WriteLease(run, lease);
+  EXPECT_EQ(state(real_now + 1), "starting") << "its number means nothing here";
 
   WriteSummary(run, {.state = "gave_up", .attempts = 3, .time = real_now});
   EXPECT_EQ(state(real_now + 1), "gave_up");

@@ -40,5 +40,16 @@ TEST(SlurmEnv, ANumberThatIsNoneIsNamed) {
   }
 }
 
+TEST(SlurmEnv, WhatAnEndedJobLeftInTheShellIsNamed) {
+  EXPECT_EQ(LeftOver({}, "n1"), "");
+  EXPECT_EQ(LeftOver({{"SLURM_CONF", "/etc/slurm.conf"}}, "n1"), "");
+  EXPECT_EQ(LeftOver({{"SLURM_JOBID", "77"}}, "n1"), "SLURM_JOBID");
+  const std::map<std::string, std::string> job = {
+      {"SLURM_JOB_ID", "77"}, {"SLURM_JOB_NODELIST", "n[1-2]"}, {"SLURM_NNODES", "2"}};
+  EXPECT_EQ(LeftOver(job, "n1"), "");
+  EXPECT_EQ(LeftOver(job, "n2.cluster"), "");
+  EXPECT_EQ(LeftOver(job, "login"), "SLURM_JOB_ID, SLURM_JOB_NODELIST, SLURM_NNODES");
+}
+
 }  // namespace
 }  // namespace contrail::slurm

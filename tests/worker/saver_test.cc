@@ -148,13 +148,15 @@ class SaverTest : public testing::Test {
     ckpt::Layout layout;
     layout.tensors = {{"w", {static_cast<int64_t>(kElements)}, 0, kElements}};
     layout.num_elements = kElements;
-    return {.writer = {{"/run"}, 2, "aa", false},
+    return {.writer = {{"/run"}, 2, "aa"},
             .every_steps = every_steps,
             .keep_last = 10,
             .layout = layout,
             .ranges_of_rank = {{{0, kElements}}}};
   }
   void Make(FileSystem& fs, Saver::Options options) {
+    const Writer& writer = options.writer;
+    monitor::WriteLease(writer.run, {.owner = writer.owner, .attempt = writer.attempt}, disk_);
     saver_ = std::make_unique<Saver>(
         fs, *comm_, std::move(options),
         [this](const monitor::CheckpointRecord& record) { told_.push_back(record); });
@@ -303,52 +305,11 @@ TEST_F(SaverTest, AnAttemptThatWasTakenOverDoesNotCommit) {
   EXPECT_THAT(Steps(), ElementsAre());
 }
 
-TEST(Fence, ComparesOwners) {
-  RecordingFileSystem disk;
-  disk.MakeDirs("/run");
-  const auto id = [&](const Writer& writer, const FileSystem& fs) {
-    try {
-      CheckFence(writer, fs);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::kEnvironment);
-      return error.id();
-    }
-    return std::string();
-  };
-  const Writer bare = {{"/run"}, 2, "aa", false};
-  const Writer supervised = {{"/run"}, 2, "aa", true};
-  EXPECT_EQ(id(bare, disk), "");
-  EXPECT_EQ(id(supervised, disk), "E-LEASE");  // gone: it cannot be told
-  struct Case {
-    const char* owner;
-    int attempt;
-    const char* of_bare;
-    const char* of_supervised;
-  };
-  for (const Case& one :
-       {Case{"aa", 2, "", ""}, Case{"aa", 1, "", ""},  // not renewed yet
-        Case{"bb", 1, "", "E-FENCED"}, Case{"bb", 2, "", "E-FENCED"},
-        Case{"bb", 3, "E-FENCED", "E-FENCED"}, Case{"aa", 3, "E-FENCED", "E-FENCED"}}) {
-    monitor::WriteLease({"/run"}, {.owner = one.owner, .attempt = one.attempt}, disk);
-    EXPECT_EQ(id(bare, disk), one.of_bare) << one.owner << one.attempt;
-    EXPECT_EQ(id(supervised, disk), one.of_supervised) << one.owner << one.attempt;
-  }
-  monitor::WriteLease({"/run"}, {.owner = "aa", .attempt = 2}, disk);
-  FaultyFileSystem sick(disk);
-  sick.FailQuestions("lease.json", EIO, 1);
-  EXPECT_EQ(id(supervised, sick), "E-IO");
-  disk.WriteAtomically("/run/lease.json", "{\"owner\":");
-  EXPECT_EQ(id(supervised, disk), "E-LEASE");
-}
-
 // A lease that cannot be read for a moment: that save fails, the next one is committed.
 TEST_F(SaverTest, AnUnreadableLeaseFailsOneSave) {
-  monitor::WriteLease({"/run"}, {.owner = "aa", .attempt = 2}, disk_);
   FaultyFileSystem sick(disk_);
   sick.FailQuestions("lease.json", EIO, 1);
-  Saver::Options options = OptionsOf(4);
-  options.writer.supervised = true;
-  Make(sick, options);
+  Make(sick, 4);
   for (uint64_t step = 1; step <= 7; ++step) Step(step);
   Finish(7);
   EXPECT_THAT(Steps(), testing::Not(testing::Contains(4)));
@@ -406,7 +367,7 @@ TEST_F(SaverTest, WhatADeadSaveLeftMakesRoomForTheNext) {
   SmallFileSystem small(disk_, size * 26 / 10);
   const auto resumed = [&] {
     Saver::Options options = OptionsOf(0);
-    options.writer = {{"/run"}, 3, "bb", false};
+    options.writer = {{"/run"}, 3, "bb"};
     options.keep_last = 1;
     options.resumed_step = 10;
     Make(small, options);

@@ -1,12 +1,12 @@
 #include "worker/comm/nccl_comm.h"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "common/beside_program.h"
 #include "common/error.h"
+#include "common/host_name.h"
 #include "worker/comm/device_comm.h"
 #include "worker/comm/nccl/abi.h"
 
@@ -42,8 +42,7 @@ void ThrowTogether(Comm& control, const std::string& problem) {
 // Where ranks meet to exchange NCCL's own address: a server on rank 0.
 c10::intrusive_ptr<c10d::Store> MeetingPlace(Comm& control) {
   const bool serves = control.rank() == 0, one_node = control.node_of_rank().back() == 0;
-  char host[256] = "localhost";
-  if (!one_node) gethostname(host, sizeof host - 1);
+  const std::string host = one_node ? "localhost" : HostName();
   c10d::TCPStoreOptions options;
   options.port = 0;
   options.numWorkers = static_cast<size_t>(control.size());
@@ -51,8 +50,8 @@ c10::intrusive_ptr<c10d::Store> MeetingPlace(Comm& control) {
   options.isServer = true;
   c10::intrusive_ptr<c10d::TCPStore> store;
   if (serves) store = c10::make_intrusive<c10d::TCPStore>(host, options);
-  const std::string address = control.BroadcastText(
-      serves ? std::string(host) + ":" + std::to_string(store->getPort()) : "", 0);
+  const std::string address =
+      control.BroadcastText(serves ? host + ":" + std::to_string(store->getPort()) : "", 0);
   if (serves) return store;
   const size_t colon = address.rfind(':');
   options.isServer = false;

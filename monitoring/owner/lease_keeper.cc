@@ -1,10 +1,8 @@
-#include "launcher/lease.h"
+#include "monitoring/owner/lease_keeper.h"
 
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
-#include <climits>
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
@@ -12,11 +10,11 @@
 #include <utility>
 
 #include "common/clock.h"
-#include "common/error.h"
+#include "common/host_name.h"
 #include "common/log.h"
 #include "common/token.h"
 
-namespace contrail::launcher {
+namespace contrail::monitor {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
@@ -25,46 +23,45 @@ constexpr double kReleaseWait = 2;  // seconds
 
 }  // namespace
 
-std::string HostName() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 const std::string& OwnerToken() {
   static const std::string token = RandomToken();
   return token;
 }
 
-monitor::Lease OwnLease(int attempt, const std::optional<slurm::Allocation>& allocation) {
+Lease OwnLease(int attempt, const std::string& job) {
   return {.owner = OwnerToken(),
           .attempt = attempt,
           .pid = getpid(),
           .host = HostName(),
+          .boot = BootId(),
           .time = SystemClock().Now(),
           .renewals = 0,
           .state = "running",
-          .job = allocation ? allocation->job_id : ""};
+          .job = job};
 }
 
 struct LeaseKeeper::State {
-  State(FileSystem& file_system, monitor::RunDir directory, monitor::Lease first)
-      : fs(file_system), run(std::move(directory)), lease(std::move(first)) {}
+  State(FileSystem& file_system, RunDir directory, Lease first)
+      : fs(file_system),
+        run(std::move(directory)),
+        written(first.attempt),
+        lease(std::move(first)) {}
 
   FileSystem& fs;
-  const monitor::RunDir run;
-  bool warned = false;  // of the thread alone
+  const RunDir run;
+  bool warned = false;  // of the thread alone, as what follows
+  int written;          // the attempt of the last lease that was written
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
-  monitor::Lease lease;
+  Lease lease;
   uint64_t asked = 0;  // calls of Set, and the end
   uint64_t tried = 0;  // of those, done
   bool ending = false;
   bool lost = false;
 };
 
-LeaseKeeper::LeaseKeeper(FileSystem& fs, const monitor::RunDir& run, monitor::Lease lease)
+LeaseKeeper::LeaseKeeper(FileSystem& fs, const RunDir& run, Lease lease)
     : state_(std::make_shared<State>(fs, run, std::move(lease))) {
   // Signals belong to the thread that watches.
   sigset_t all, before;
@@ -115,7 +112,7 @@ void LeaseKeeper::Run(const std::shared_ptr<State>& shared) {
     const uint64_t asked = state.asked;
     ++state.lease.renewals;
     state.lease.time = SystemClock().Now();
-    const monitor::Lease lease = state.lease;
+    const Lease lease = state.lease;
     const bool lost = state.lost;
     lock.unlock();
     if (!lost) Renew(state, lease);
@@ -125,17 +122,20 @@ void LeaseKeeper::Run(const std::shared_ptr<State>& shared) {
   }
 }
 
-void LeaseKeeper::Renew(State& state, const monitor::Lease& lease) {
-  const auto theirs = [&] {
-    const auto found = monitor::ReadLease(state.run, state.fs);
-    if (!found || found->owner == lease.owner) return false;
+void LeaseKeeper::Renew(State& state, const Lease& lease) {
+  const auto ours = [&] {
+    const auto found = ReadLease(state.run, state.fs);
+    if (!found || found->owner == lease.owner || found->attempt < state.written) return true;
     const std::lock_guard<std::mutex> lock(state.mutex);
-    return state.lost = true;
+    state.lost = true;
+    return false;
   };
   try {
-    if (theirs()) return;
-    monitor::WriteLease(state.run, lease, state.fs);
-    theirs();  // of two that write at the same time the last one has it
+    // Asked again before the name is given: to make the text durable may have taken long enough to
+    // be taken for dead.
+    if (!ours() || !WriteLeaseIf(state.run, lease, state.fs, ours)) return;
+    state.written = lease.attempt;
+    ours();  // of two that write at the same time the later attempt has it
     state.warned = false;
   } catch (const std::exception& error) {
     if (!std::exchange(state.warned, true)) {
@@ -144,4 +144,4 @@ void LeaseKeeper::Renew(State& state, const monitor::Lease& lease) {
   }
 }
 
-}  // namespace contrail::launcher
+}  // namespace contrail::monitor
