@@ -146,12 +146,15 @@ class TarDataset : public Dataset {
 
 }  // namespace
 
-std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns,
+                                    const std::function<void()>& looked) {
   std::vector<std::string> paths;
   for (const std::string& pattern : patterns) {
     for (const std::string& path : ExpandBraces(pattern)) {
       std::error_code not_there;
-      if (!std::filesystem::is_directory(path, not_there)) {
+      const bool folder = std::filesystem::is_directory(path, not_there);
+      if (looked) looked();
+      if (!folder) {
         paths.push_back(path);
         continue;
       }
@@ -163,10 +166,10 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   return paths;
 }
 
-ShardHead ReadShardHead(const std::string& path) {
+ShardHead ReadShardHead(const std::string& path, const OnBytes& passed) {
   const PositionedFile tar(path);
   const std::optional<IndexHead> head = ReadIndexHead(tar);
-  return {path, tar.size(), head ? head->samples : ScanShard(tar).samples.size()};
+  return {path, tar.size(), head ? head->samples : ScanShard(tar, passed).samples.size()};
 }
 
 std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads) {

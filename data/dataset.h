@@ -9,6 +9,7 @@
 
 #include "data/batch.h"
 #include "data/order.h"
+#include "data/shard_index.h"
 
 namespace contrail::data {
 
@@ -23,8 +24,9 @@ struct ShardHead {
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
-// headers. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
-ShardHead ReadShardHead(const std::string& path);
+// headers, of whose progress `passed` is told. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn
+// tar: file and byte offset).
+ShardHead ReadShardHead(const std::string& path, const OnBytes& passed = {});
 
 class Dataset {
  public:
@@ -56,7 +58,9 @@ class Dataset {
 void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patterns);
 
 // The shards that patterns name: braces expanded, a directory stands for the .tar files in it.
-std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns);
+// `looked` is called after each path that was looked at.
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns,
+                                    const std::function<void()>& looked = {});
 
 // How a batch is made from samples.
 struct LoadOptions {

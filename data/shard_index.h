@@ -3,6 +3,7 @@
 // `<shard>.index` (docs/data-format.md) so that opening thousands of shards reads one line each.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ struct Extent {
   uint64_t size = 0;
   bool present() const { return offset != 0; }  // contents never start at byte 0
 };
+
+using OnBytes = std::function<void(uint64_t)>;
 
 struct SampleEntry {
   std::string key;  // "000123"
@@ -35,7 +38,9 @@ struct ShardIndex {
 // last component, the rest is the extension (case is ignored), a sample is a run of members with
 // one key; names without a dot and "__..__" names are passed over. Groups without a picture are
 // skipped and counted. Throws UserError E-DATA-TAR: torn archive, or a member given twice.
-ShardIndex ScanShard(const PositionedFile& tar);
+// `passed` is told of every stretch of the archive as it is left behind: a scan from a slow file
+// system takes minutes.
+ShardIndex ScanShard(const PositionedFile& tar, const OnBytes& passed = {});
 
 // The sidecar's first line.
 struct IndexHead {

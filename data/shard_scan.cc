@@ -31,8 +31,9 @@ Extent* SlotFor(SampleEntry& entry, const std::string& extension) {
 
 }  // namespace
 
-ShardIndex ScanShard(const PositionedFile& tar) {
+ShardIndex ScanShard(const PositionedFile& tar, const OnBytes& passed) {
   ShardIndex index;
+  uint64_t end = 0;
   SampleEntry current;
   const auto finish = [&] {
     if (current.image.present()) {
@@ -43,6 +44,8 @@ ShardIndex ScanShard(const PositionedFile& tar) {
     current = {};
   };
   ScanTar(tar, [&](const TarMember& member) {
+    if (passed) passed(member.offset + member.size - end);
+    end = member.offset + member.size;
     auto [key, extension] = SplitName(member.name);
     if (key.empty() || (key.starts_with("__") && key.ends_with("__"))) return;
     if (key != current.key) {

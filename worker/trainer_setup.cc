@@ -66,8 +66,8 @@ void Trainer::CheckStart() {
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
   {
     const Doing doing(progress_, monitor::Activity::kIndexing);
-    dataset_ = OpenData(comm_, config_.data.train, [this](const data::ShardHead&) {
-      progress_.Work(monitor::Activity::kIndexing, 1);
+    dataset_ = OpenData(comm_, config_.data.train, [this](uint64_t amount) {
+      progress_.Work(monitor::Activity::kIndexing, amount);
     });
   }
   Together(comm_, [&] {
