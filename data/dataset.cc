@@ -228,10 +228,10 @@ class TarDataset : public Dataset {
 
 }  // namespace
 
-ShardHead ReadShardHead(const std::string& path) {
+ShardHead ReadShardHead(const std::string& path, const OnBytes& passed) {
   const PositionedFile tar(path);
   const std::optional<IndexHead> sidecar = ReadIndexHead(tar);
-  const IndexHead head = sidecar ? *sidecar : ScanShard(tar).Head();
+  const IndexHead head = sidecar ? *sidecar : ScanShard(tar, AtTear::kThrow, passed).Head();
   return {path, tar.size(), head.samples, head.captions, head.left_out};
 }
 

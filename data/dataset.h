@@ -11,6 +11,7 @@
 #include "data/caption.h"
 #include "data/left_out.h"
 #include "data/order.h"
+#include "data/shard_index.h"
 
 namespace contrail::data {
 
@@ -27,8 +28,9 @@ struct ShardHead {
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
-// headers. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
-ShardHead ReadShardHead(const std::string& path);
+// headers, of whose progress `passed` is told. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn
+// tar: file and byte offset).
+ShardHead ReadShardHead(const std::string& path, const OnBytes& passed = {});
 
 class Dataset {
  public:
@@ -71,8 +73,10 @@ void CheckNotEmpty(const Dataset& dataset, const std::vector<std::string>& patte
 
 // The shards that patterns name: braces expanded; of what is no file, *, ? and [...] stand for the
 // files that match; a directory stands for the .tar files in it. Names that start with a dot are
-// passed over. Throws UserError E-DATA-MISSING where nothing matches.
-std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns);
+// passed over. `looked` is called after each path that was looked at. Throws UserError
+// E-DATA-MISSING where nothing matches.
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns,
+                                    const std::function<void()>& looked = {});
 
 // `text` as one pattern where it names what is there (a path may hold spaces), else as several
 // patterns with spaces between.

@@ -3,6 +3,7 @@
 // `<shard>.index` (docs/data-format.md) so that opening thousands of shards reads one line each.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ struct Extent {
   uint64_t size = 0;
   bool present() const { return offset != 0; }  // contents never start at byte 0
 };
+
+using OnBytes = std::function<void(uint64_t)>;
 
 struct SampleEntry {
   std::string key;  // "000123"
@@ -53,8 +56,10 @@ enum class AtTear {
 // names are passed over. Members of one key make one sample wherever they lie in the archive, at
 // the place of the first of them. Links inside the archive are followed. Groups without a picture
 // and pictures of other kinds are left out and counted. Throws UserError E-DATA-TAR: torn archive,
-// a member given twice, a link to something else than a file of the archive.
-ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow);
+// a member given twice, a link to something else than a file of the archive. `passed` is told of
+// every stretch of the archive as it is left behind: a scan from a slow file system takes minutes.
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow,
+                     const OnBytes& passed = {});
 
 std::string IndexPath(const std::string& tar_path);
 

@@ -44,10 +44,12 @@ void AddTarsOf(const std::string& path, std::vector<std::string>& paths) {
 
 }  // namespace
 
-std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
+std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns,
+                                    const std::function<void()>& looked) {
   std::vector<std::string> paths;
   for (const std::string& pattern : patterns) {
     for (const std::string& path : ExpandBraces(pattern)) {
+      if (looked) looked();
       if (path.find_first_of("*?[") == std::string::npos || IsThere(path)) {
         AddTarsOf(path, paths);
         continue;

@@ -50,7 +50,8 @@ std::string TargetOf(const TarMember& link) {
 
 class ShardScan {
  public:
-  ShardScan(const PositionedFile& tar, AtTear at_tear) : tar_(tar), at_tear_(at_tear) {}
+  ShardScan(const PositionedFile& tar, AtTear at_tear, const OnBytes& passed)
+      : tar_(tar), at_tear_(at_tear), passed_(passed) {}
 
   ShardIndex Run() {
     ShardIndex index;
@@ -83,6 +84,8 @@ class ShardScan {
 
   void Add(const TarMember& member) {
     is_tar_ = true;
+    if (passed_) passed_(member.offset + member.size - end_);
+    end_ = member.offset + member.size;
     auto [key, extension] = SplitName(member.name);
     if (!IsSampleKey(key)) return;
     SampleEntry& entry = GroupOf(std::move(key));
@@ -171,6 +174,8 @@ class ShardScan {
 
   const PositionedFile& tar_;
   const AtTear at_tear_;
+  const OnBytes& passed_;
+  uint64_t end_ = 0;                 // of the last member's contents
   bool is_tar_ = false;              // a header was whole
   std::vector<SampleEntry> groups_;  // in the order of their first members
   std::unordered_map<std::string, size_t> group_of_;
@@ -181,8 +186,8 @@ class ShardScan {
 
 }  // namespace
 
-ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear) {
-  return ShardScan(tar, at_tear).Run();
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear, const OnBytes& passed) {
+  return ShardScan(tar, at_tear, passed).Run();
 }
 
 }  // namespace contrail::data

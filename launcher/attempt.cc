@@ -9,8 +9,10 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/host_name.h"
+#include "common/strings.h"
 #include "launcher/named_cause.h"
 #include "launcher/shared_memory.h"
+#include "launcher/starters.h"
 
 namespace contrail::launcher {
 namespace {
@@ -18,9 +20,10 @@ namespace {
 using monitor::Phase;
 
 constexpr int kLookMilliseconds = 100;
-constexpr double kMpirunTidy = 0.2;  // seconds for mpirun to notice that its ranks are gone
-constexpr double kRemoteStop = 10;   // seconds for mpirun to end ranks on other nodes
-constexpr double kKillLimit = 20;    // seconds for killed processes to be gone
+constexpr double kStartersEvery = 0.5;  // seconds
+constexpr double kMpirunTidy = 0.2;     // seconds for mpirun to notice that its ranks are gone
+constexpr double kRemoteStop = 10;      // seconds for mpirun to end ranks on other nodes
+constexpr double kKillLimit = 20;       // seconds for killed processes to be gone
 
 double Now() { return SystemClock().Monotonic(); }
 
@@ -46,13 +49,14 @@ Attempt::Attempt(const AttemptPlan& plan, StopSignals& signals, LearnedLimits& l
       observe_(std::move(observe)),
       watch_(plan.board, plan.ranks, plan.Local() ? plan.ranks : 0),
       hangs_(LimitsOf(plan), learned, Now()),
+      arrivals_({.hang_seconds = plan.config->launcher.hang_seconds,
+                 .start_seconds = plan.config->launcher.start_seconds,
+                 .collective_seconds = plan.config->launcher.collective_seconds}),
       previous_look_(Now()) {
-  FileSystem& fs = PosixFileSystem();
-  fs.MakeDirs(run_.Attempt(plan.attempt));
-  fs.MakeDirs(run_.Logs(plan.attempt));
   MakeScratch(plan.scratch);
   mpirun_ = std::make_unique<Child>(MpirunCommand(plan));
-  pump_ = std::make_unique<LogPump>(mpirun_->output(), fs, run_.Logs(plan.attempt) + "/node_0.log");
+  pump_ = std::make_unique<LogPump>(mpirun_->output(), PosixFileSystem(),
+                                    run_.Logs(plan.attempt) + "/node_0.log");
 }
 
 Attempt::~Attempt() {
@@ -190,28 +194,35 @@ Evidence Attempt::Gather() {
   return evidence;
 }
 
-// Ranks that do not come up, counted from the last one that did.
+// Ranks that do not come up, looked at twice a second.
 std::optional<AttemptEnd> Attempt::CheckArrival() {
   const JobView& view = watch_.view();
-  if (view.ranks.size() > shown_) last_arrival_ = hangs_.awake();
-  shown_ = std::max(shown_, view.ranks.size());
-  const double waited = hangs_.awake() - last_arrival_;
-  if (view.up || waited <= plan_.config->launcher.start_seconds) return std::nullopt;
-  std::vector<bool> here(static_cast<size_t>(plan_.ranks));
-  for (const RankView& rank : view.ranks) here[static_cast<size_t>(rank.rank)] = true;
+  if (view.up || hangs_.awake() - starters_seen_ < kStartersEvery) return std::nullopt;
+  starters_seen_ = hangs_.awake();
+  const std::vector<Starter> starters = StartersOf(mpirun_->pid(), plan_.worker, view.ranks);
+  const auto late = arrivals_.Look(starters, view.ranks.size(), hangs_.awake());
+  if (!late) return std::nullopt;
   Failure failure;
   failure.cause = Cause::kStartFailed;
-  failure.rank = static_cast<int>(std::find(here.begin(), here.end(), false) - here.begin());
+  failure.rank = late->who != nullptr ? late->who->rank : -1;
   failure.host = host_;
   failure.detail = std::to_string(plan_.ranks - std::ssize(view.ranks)) + " of " +
-                   std::to_string(plan_.ranks) + " ranks did not come up in launcher.start_seconds";
-  return Fail(failure, view.now - waited);
+                   std::to_string(plan_.ranks) + " ranks did not come up; ";
+  failure.detail += late->who != nullptr ? "rank " + std::to_string(late->who->rank) + " " +
+                                               StateText(late->who->state) + ", without a sign"
+                    : std::any_of(starters.begin(), starters.end(),
+                                  [](const Starter& one) { return one.rank >= 0; })
+                        ? "those here only wait"
+                        : "mpirun starts none";
+  failure.detail += " for " + HumanSeconds(late->silent);
+  return Fail(failure, view.now - late->silent);
 }
 
 std::optional<AttemptEnd> Attempt::CheckProgress() {
   const JobView& view = watch_.view();
   const auto hang = hangs_.Look(view.ranks, view.now, [](int pid) {
-    return HangDetector::Facts{ProcessState(pid), MainThreadSeconds(pid)};
+    const ProcessSigns signs = SignsOf(pid);
+    return HangDetector::Facts{signs.state, signs.cpu_seconds, signs.bytes_read};
   });
   if (!hang) return std::nullopt;
   Failure failure;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "launcher/arrival.h"
 #include "launcher/blame.h"
 #include "launcher/end_records.h"
 #include "launcher/hang.h"
@@ -35,8 +36,8 @@ struct AttemptEnd {
 class Attempt {
  public:
   // `learned` outlives the attempt: what the run's ranks have been seen to need. `observe` is
-  // called with every look (about ten a second). Throws EnvironmentError where mpirun or the log
-  // cannot be started.
+  // called with every look (about ten a second). The attempt's directory is there: it was claimed.
+  // Throws EnvironmentError where mpirun cannot be started.
   Attempt(const AttemptPlan& plan, StopSignals& signals, LearnedLimits& learned,
           std::function<void(const JobView&)> observe);
   ~Attempt();
@@ -65,6 +66,8 @@ class Attempt {
   const std::function<void(const JobView&)> observe_;
   Watch watch_;
   HangDetector hangs_;
+  ArrivalWatch arrivals_;
+  double starters_seen_ = -1;  // of hangs_.awake()
   std::unique_ptr<Child> mpirun_;
   std::unique_ptr<LogPump> pump_;
   std::unique_ptr<EndRecordReader> records_;
@@ -72,9 +75,7 @@ class Attempt {
   double previous_look_;
   double before_first_end_ = 0;  // the look before a rank was found to have ended badly
   double mpirun_ended_ = 0;
-  size_t shown_ = 0;         // ranks that have come up
-  double last_arrival_ = 0;  // of hangs_.awake()
-  bool passed_on_ = false;   // SIGUSR1 went to mpirun
+  bool passed_on_ = false;  // SIGUSR1 went to mpirun
 };
 
 }  // namespace contrail::launcher

@@ -26,21 +26,19 @@ struct EndRecordReader::Shared {
   void Run() {
     std::unique_lock lock(mutex);
     while (!stopping && !wanted.empty()) {
-      const std::vector<int> ranks = wanted;
-      for (const int rank : ranks) {
-        if (stopping) return;
-        lock.unlock();
-        std::optional<monitor::EndRecord> record;
-        try {
-          record = monitor::ReadEndRecord(run, attempt, rank);
-        } catch (const Error&) {
-          // Cannot be read for now, which is no word about the rank.
-        }
-        lock.lock();
-        if (!record) continue;
-        found.emplace(rank, *record);
-        std::erase(wanted, rank);
+      lock.unlock();
+      std::map<int, monitor::EndRecord> records;
+      try {
+        records = monitor::ReadEndRecords(run, attempt);
+      } catch (const Error&) {
+        // Cannot be read for now, which is no word about the ranks.
       }
+      lock.lock();
+      std::erase_if(wanted, [&](int rank) {
+        const auto record = records.find(rank);
+        if (record != records.end()) found.insert(*record);
+        return record != records.end();
+      });
       looked = true;
       stop.wait_for(lock, std::chrono::milliseconds(100), [this] { return stopping; });
     }

@@ -6,18 +6,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
-#include <optional>
-
 #include <nlohmann/json.hpp>
 
 #include "common/clock.h"
 #include "common/error.h"
-#include "common/file_system.h"
 #include "common/log.h"
 #include "common/strings.h"
 #include "launcher/child.h"
 #include "launcher/commands.h"
+#include "launcher/process.h"
 
 namespace contrail::launcher {
 namespace {
@@ -33,15 +30,6 @@ bool Drain(int fd, std::string& out) {
   return n > 0;
 }
 
-void Store(const monitor::RunDir& run, uint64_t step, const std::string& text) {
-  FileSystem& fs = PosixFileSystem();
-  fs.MakeDirs(run.Eval());
-  std::array<char, 64> name{};
-  std::snprintf(name.data(), name.size(), "/zero_shot_step_%08llu.json",
-                static_cast<unsigned long long>(step));
-  fs.WriteAtomically(run.Eval() + name.data(), text);
-}
-
 }  // namespace
 
 WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSignals& signals) {
@@ -54,6 +42,8 @@ WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSi
   std::string bytes;
   bool talking = true;  // its stdout is open
   bool progressing = true;
+  bool begun = false;  // it has told of progress
+  uint64_t moved = 0;
   double last = Now();
   while (talking || !child.Status()) {
     // A negative descriptor is passed over; a child that closed its stdout is about to end.
@@ -70,6 +60,7 @@ WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSi
     }
     if (entries[1].revents != 0) {
       progressing = Drain(child.progress(), bytes);
+      begun = true;
       bytes.clear();
       last = Now();
     }
@@ -82,6 +73,11 @@ WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSi
       run.end = WatchedRun::End::kStopped;
       return run;
     }
+    if (!begun && Now() - last > limit / 2) {
+      const uint64_t by_now = SignsOf(child.pid()).moved;
+      if (by_now > moved) last = Now();
+      moved = by_now;
+    }
     if (Now() - last > limit) {
       // One that has said all it had to say and does not end has a result.
       if (talking) run.end = WatchedRun::End::kSilent;
@@ -92,10 +88,9 @@ WatchedRun RunWatched(const std::vector<std::string>& argv, double limit, StopSi
   return run;
 }
 
-Evaluation EvaluateAtTheEnd(const Config& config, const monitor::RunDir& run, uint64_t step,
-                            int64_t threads, StopSignals& signals) {
+Evaluation EvaluateAtTheEnd(const Config& config, const monitor::RunDir& run, int64_t threads,
+                            StopSignals& signals) {
   const std::string& dataset = config.eval.zero_shot;
-  if (dataset.empty()) return {};
   if (signals.stop()) return {.stopped = true};
   const std::vector<std::string> argv = {WorkerProgram(), "eval",
                                          "zero-shot",     "--checkpoint",
@@ -121,8 +116,7 @@ Evaluation EvaluateAtTheEnd(const Config& config, const monitor::RunDir& run, ui
                                      : DescribeExit(tried.status)),
         "the model is trained; `contrail resume " + run.root + "` evaluates it again");
   }
-  Store(run, step, result.dump(2) + "\n");
-  return {.json = nlohmann::json{{"zero_shot", result}}.dump()};
+  return {.text = result.dump(2) + "\n", .json = nlohmann::json{{"zero_shot", result}}.dump()};
 }
 
 }  // namespace contrail::launcher

@@ -38,6 +38,11 @@ Activity DoingOf(const RankView& view) {
   return Waits(view) ? Activity::kExchanging : view.activity;
 }
 
+bool WaitsForFiles(Activity activity) {
+  return activity == Activity::kStarting || activity == Activity::kIndexing ||
+         activity == Activity::kReading || activity == Activity::kData;
+}
+
 // " (reduce_scatter)", from any rank that is in it.
 std::string Named(const std::vector<RankView>& ranks, uint64_t collective) {
   for (const RankView& view : ranks) {
@@ -178,6 +183,20 @@ void HangDetector::AskFacts(Seen& seen, const Ask& ask) const {
   seen.facts = seen.view.pid > 0 ? ask(seen.view.pid) : Facts();
 }
 
+// Of a rank that waits for files, whose silence nears its limit: whether its process has read
+// something since an earlier look. Its word tells what is done, not every piece of it.
+bool HangDetector::Reads(Seen& seen, const Ask& ask) const {
+  if (!WaitsForFiles(seen.view.activity)) return false;
+  AskFacts(seen, ask);
+  const uint64_t before = seen.mark_read.value_or(seen.facts.bytes_read);
+  seen.mark_read = seen.facts.bytes_read;
+  if (seen.facts.bytes_read == before) return false;
+  seen.since = seen.asked;
+  seen.marked = false;
+  seen.mark_read.reset();
+  return true;
+}
+
 // Of a rank outside of a collective whose silence nears or is past its limit: whether its main
 // thread has been using the processor since an earlier look, or a debugger holds it.
 bool HangDetector::IsSlow(Seen& seen, double limit, const Ask& ask) const {
@@ -218,6 +237,7 @@ std::optional<Hang> HangDetector::Look(const std::vector<RankView>& ranks, doubl
       continue;
     }
     if (2 * silence < limit) continue;
+    if (Reads(seen, ask)) continue;
     const bool slow = IsSlow(seen, limit, ask);
     if (Over(silence, limit) && !slow) late.push_back(&seen);
   }

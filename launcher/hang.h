@@ -83,11 +83,12 @@ class HangDetector {
     double collective_seconds = 600;  // a rank that computes is slow until then; 0 = for ever
     bool other_nodes = false;         // there are ranks that are not seen
   };
-  // What the kernel says of a process: the letter of /proc/PID/stat, and the processor time of its
-  // main thread. 0 where it does not say.
+  // What the kernel says of a process: the letter of /proc/PID/stat, the processor time of its main
+  // thread, and the bytes that all of its threads have read. 0 where it does not say.
   struct Facts {
     char state = 0;
     double cpu_seconds = 0;
+    uint64_t bytes_read = 0;
   };
   using Ask = std::function<Facts(int pid)>;
 
@@ -103,9 +104,10 @@ class HangDetector {
   //   files, data, start   start_seconds, save_seconds
   //   stopped (state T)    hang_seconds, wherever it stands: it does not wake up by itself
   //
-  // A limit grows to twice the longest silence that ended well (up to collective_seconds). A rank
-  // outside of a collective whose main thread uses the processor, or that a debugger holds, is slow
-  // and not hung.
+  // Bytes that a process reads are progress to a rank that starts, reads or waits for data. A limit
+  // grows to twice the longest silence that ended well (up to collective_seconds). A rank outside
+  // of a collective whose main thread uses the processor, or that a debugger holds, is slow and not
+  // hung.
   std::optional<Hang> Look(const std::vector<RankView>& ranks, double now, const Ask& ask);
 
   double awake() const { return awake_; }  // seconds that we looked, since the start
@@ -120,6 +122,8 @@ class HangDetector {
     bool burning = false;
     double mark_at = 0;
     double mark_cpu = 0;
+    // Bytes read by an earlier look of this silence.
+    std::optional<uint64_t> mark_read;
     // Asked twice a second at most.
     double asked = -1;
     Facts facts;
@@ -130,6 +134,7 @@ class HangDetector {
   double Silence(const Seen& seen) const { return awake_ - seen.since; }
   bool Over(double silence, double limit) const;
   void AskFacts(Seen& seen, const Ask& ask) const;
+  bool Reads(Seen& seen, const Ask& ask) const;
   bool IsSlow(Seen& seen, double limit, const Ask& ask) const;
   Hang Describe(const std::vector<const Seen*>& ranks) const;
 

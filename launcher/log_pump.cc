@@ -55,7 +55,10 @@ struct LogPump::Log {
   void Append(const std::string& text) {
     if (given_up) return;
     try {
-      if (file == nullptr) file = fs.Open(path, FileSystem::Mode::kTruncate);
+      if (file == nullptr) {
+        if (const size_t slash = path.rfind('/'); slash > 0) fs.MakeDirs(path.substr(0, slash));
+        file = fs.Open(path, FileSystem::Mode::kTruncate);
+      }
       file->PWrite(text.data(), text.size(), written);
       written += text.size();
     } catch (const std::exception& error) {

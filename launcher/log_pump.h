@@ -22,7 +22,7 @@ std::string RetagLine(const std::string& line);
 // the pipe is drained on.
 class LogPump {
  public:
-  // `fs` outlives the process's last thread.
+  // `fs` outlives the process's last thread. Makes the folder of `path` where needed.
   LogPump(int fd, FileSystem& fs, const std::string& path);
   // What the pipe still holds is written; neither a process that lives on nor a disk that hangs is
   // waited for beyond two seconds or so.

@@ -44,8 +44,26 @@ std::vector<std::string> StatFields(pid_t pid, const std::string& of = "/stat") 
   return fields;
 }
 
+// Zeros where they cannot be read.
+struct BytesMoved {
+  uint64_t read = 0;
+  uint64_t written = 0;
+};
+BytesMoved BytesOf(pid_t pid, const std::string& of) {
+  std::ifstream in("/proc/" + std::to_string(pid) + of);
+  BytesMoved bytes;
+  std::string key;
+  for (uint64_t value = 0; in >> key >> value;) {
+    if (key == "rchar:") bytes.read = value;
+    if (key == "wchar:") bytes.written = value;
+  }
+  return bytes;
+}
+
 constexpr size_t kState = 0;         // field 3 of proc(5)
 constexpr size_t kSession = 3;       // field 6
+constexpr size_t kSmallFaults = 7;   // field 10
+constexpr size_t kLargeFaults = 9;   // field 12
 constexpr size_t kUserTicks = 11;    // field 14
 constexpr size_t kSystemTicks = 12;  // field 15
 constexpr size_t kStarted = 19;      // field 22
@@ -123,16 +141,20 @@ std::string DescribeExit(std::optional<int> status) {
   return "exited with code " + std::to_string(WEXITSTATUS(*status));
 }
 
-char ProcessState(pid_t pid) {
-  const std::vector<std::string> fields = StatFields(pid);
-  return fields.empty() ? '\0' : fields[kState][0];
-}
-
-double MainThreadSeconds(pid_t pid) {
-  const auto fields = StatFields(pid, "/task/" + std::to_string(pid) + "/stat");
-  if (fields.size() <= kSystemTicks) return 0;
-  return (std::stod(fields[kUserTicks]) + std::stod(fields[kSystemTicks])) /
-         static_cast<double>(sysconf(_SC_CLK_TCK));
+ProcessSigns SignsOf(pid_t pid) {
+  const std::string main_thread = "/task/" + std::to_string(pid);
+  const auto process = StatFields(pid);
+  const auto fields = StatFields(pid, main_thread + "/stat");
+  if (process.empty() || fields.size() <= kSystemTicks) return {};
+  ProcessSigns signs;
+  signs.state = process[kState][0];
+  signs.cpu_seconds = (std::stod(fields[kUserTicks]) + std::stod(fields[kSystemTicks])) /
+                      static_cast<double>(sysconf(_SC_CLK_TCK));
+  const BytesMoved own = BytesOf(pid, main_thread + "/io");
+  signs.moved = own.read + own.written + std::stoull(fields[kSmallFaults]) +
+                std::stoull(fields[kLargeFaults]);
+  signs.bytes_read = BytesOf(pid, "/io").read;
+  return signs;
 }
 
 std::vector<pid_t> SessionMembers(pid_t session) {

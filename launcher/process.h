@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -42,11 +43,14 @@ bool KernelHasPidFds();
 // "killed by signal 9 (Killed)", "exited with code 1", or "gone" where the status is unknown.
 std::string DescribeExit(std::optional<int> status);
 
-// The state letter of /proc/PID/stat (R S D T t Z X), or 0 where there is no such process.
-char ProcessState(pid_t pid);
-
-// Processor time of its main thread, 0 where there is no such process.
-double MainThreadSeconds(pid_t pid);
+// Signs of life that the kernel counts; zeros where there is no such process.
+struct ProcessSigns {
+  char state = 0;           // the letter of /proc/PID/stat (R S D T t Z X)
+  double cpu_seconds = 0;   // of its main thread
+  uint64_t moved = 0;       // bytes its main thread read and wrote, and pages it touched first
+  uint64_t bytes_read = 0;  // by all of its threads
+};
+ProcessSigns SignsOf(pid_t pid);
 
 // Every process of the session, the zombies left out.
 std::vector<pid_t> SessionMembers(pid_t session);

@@ -1,6 +1,8 @@
 #include "launcher/run_record.h"
 
 #include <array>
+#include <cstdio>
+#include <functional>
 #include <iterator>
 #include <mutex>
 #include <utility>
@@ -18,8 +20,20 @@ namespace {
 
 constexpr size_t kWaiting = 1000;     // incidents and questions
 constexpr double kAnswer = 2;         // seconds
-constexpr double kLastWrite = 60;     // seconds for summary.json
+constexpr double kLastWrite = 60;     // seconds for summary.json and the evaluation
 constexpr double kNotesInterval = 1;  // seconds
+
+constexpr const char* kStandsStill = "the file system stands still";
+
+// What `write` throws; empty where it is done.
+std::string ProblemOf(const std::function<void()>& write) {
+  try {
+    write();
+    return "";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
 
 // One kind of notes of an attempt, in the order of writing.
 using ReadNotes = std::vector<monitor::Incident> (*)(const monitor::RunDir& run, int attempt,
@@ -170,19 +184,38 @@ int RunRecord::Incidents() {
 }
 
 void RunRecord::Write(const monitor::Summary& summary) {
+  const auto refused =
+      files_.Ask([&fs = fs_, run = run_,
+                  summary] { return ProblemOf([&] { monitor::WriteSummary(run, summary, fs); }); },
+                 kLastWrite);
+  if (refused == "") return;
+  LogWarning("summary.json could not be written: " + refused.value_or(kStandsStill));
+}
+
+void RunRecord::WriteMeanwhile(const monitor::Summary& summary) {
+  files_.Post([&fs = fs_, run = run_, summary] {
+    const std::string problem = ProblemOf([&] { monitor::WriteSummary(run, summary, fs); });
+    if (!problem.empty()) LogWarning("summary.json could not be written: " + problem);
+  });
+}
+
+void RunRecord::WriteEvaluation(uint64_t step, const std::string& text) {
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "/zero_shot_step_%08llu.json",
+                static_cast<unsigned long long>(step));
+  const std::string path = run_.Eval() + name.data();
   const auto refused = files_.Ask(
-      [&fs = fs_, run = run_, summary]() -> std::string {
-        try {
-          monitor::WriteSummary(run, summary, fs);
-          return "";
-        } catch (const std::exception& error) {
-          return error.what();
-        }
+      [&fs = fs_, folder = run_.Eval(), path, text] {
+        return ProblemOf([&] {
+          fs.MakeDirs(folder);
+          fs.WriteAtomically(path, text);
+        });
       },
       kLastWrite);
   if (refused == "") return;
-  LogWarning("summary.json could not be written: " +
-             refused.value_or("the file system stands still"));
+  throw EnvironmentError(
+      "E-EVAL-FAILED", path, "the result could not be written: " + refused.value_or(kStandsStill),
+      "the model is trained; `contrail resume " + run_.root + "` evaluates it again");
 }
 
 void RunRecord::TidyUp() {

@@ -6,6 +6,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "launcher/background.h"
@@ -39,7 +40,13 @@ class RunRecord {
   const std::optional<monitor::Summary>& before() const { return before_; }
   // Lines of incidents.jsonl.
   int Incidents();
+  // Waits at most a minute, and says where it could not be written.
   void Write(const monitor::Summary& summary);
+  // The same without waiting: another one follows.
+  void WriteMeanwhile(const monitor::Summary& summary);
+  // RUN/eval/zero_shot_step_N.json. Throws EnvironmentError where it cannot be written within a
+  // minute.
+  void WriteEvaluation(uint64_t step, const std::string& text);
 
   // Removes what starts of earlier attempts left behind when they were killed.
   void TidyUp();

@@ -195,23 +195,31 @@ void Supervisor::Learn(const AttemptEnd& end) {
 
 Outcome Supervisor::Done() {
   record_.Append(ledger_.Close());
-  Evaluation evaluation;
+  if (!job_.config.eval.zero_shot.empty()) return Evaluate();
+  closing_.Write(Summary("done"));
+  return {.exit_code = kExitDone};
+}
+
+// What was trained is on record before, whatever becomes of the evaluation and of this process.
+Outcome Supervisor::Evaluate() {
+  monitor::Summary trained = Summary("evaluating");
+  trained.eval = "{}";
+  record_.WriteMeanwhile(trained);
+  reporter_.Evaluating(job_.config.eval.zero_shot);
+  stderr_.Flush(kFlush);  // the evaluation writes there itself
   std::optional<Error> failed;
+  Evaluation evaluation;
   try {
-    if (!job_.config.eval.zero_shot.empty()) reporter_.Evaluating(job_.config.eval.zero_shot);
-    stderr_.Flush(kFlush);  // the evaluation writes there itself
-    evaluation = EvaluateAtTheEnd(job_.config, job_.run, Committed(), UsableCores(), signals_);
+    evaluation = EvaluateAtTheEnd(job_.config, job_.run, UsableCores(), signals_);
+    // What is left to do is the evaluation alone, which a resume does.
+    if (evaluation.stopped) return Stopped();
+    record_.WriteEvaluation(Committed(), evaluation.text);
   } catch (const Error& error) {
     failed = error;
   }
-  // What is left to do is the evaluation alone, which a resume does.
-  if (evaluation.stopped) return Stopped();
-  monitor::Summary summary = Summary("done");
-  if (failed) {
-    summary.message = failed->what();
-  } else {
-    summary.eval = evaluation.json;
-  }
+  monitor::Summary summary = Summary(failed ? "gave_up" : "done");
+  summary.eval = evaluation.json;
+  if (failed) summary.message = failed->what();
   closing_.Write(summary);
   if (failed) return {.exit_code = kExitGaveUp, .last_line = failed->what()};
   return {.exit_code = kExitDone};

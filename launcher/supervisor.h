@@ -54,6 +54,7 @@ class Supervisor {
   int Ranks() const { return static_cast<int>(job_.config.launcher.ranks); }
 
   Outcome Done();
+  Outcome Evaluate();
   Outcome Stopped();
   Outcome FailedWhileStopping(const AttemptEnd& end);
   Outcome Refuse(const AttemptEnd& end);

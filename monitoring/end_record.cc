@@ -1,12 +1,19 @@
 #include "monitoring/end_record.h"
 
 #include <algorithm>
+#include <charconv>
 #include <new>
+#include <string_view>
 
 #include "common/error.h"
 #include "monitoring/json_fields.h"
 
 namespace contrail::monitor {
+namespace {
+
+constexpr const char* kGoodEnds = "/ends.jsonl";
+
+}  // namespace
 
 const std::vector<Outcome>& Outcomes() {
   static const std::vector<Outcome> table = {
@@ -77,6 +84,14 @@ std::string EndRecordText(const EndRecord& record, size_t limit) {
   };
   if (!record.missing.empty()) object["missing"] = record.missing;
   std::string text = DumpLine(object);
+  // A number and its comma take up to five characters.
+  std::vector<int> missing = record.missing;
+  while (text.size() > limit && missing.size() > 1) {
+    const size_t over = text.size() - limit;
+    missing.resize(missing.size() - std::min(missing.size() - 1, over / 5 + 1));
+    object["missing"] = missing;
+    text = DumpLine(object);
+  }
   // Escapes make a text longer than its characters: cut, and look again. What is cut from the
   // middle of a character is replaced by DumpLine.
   std::string message = record.message;
@@ -84,10 +99,6 @@ std::string EndRecordText(const EndRecord& record, size_t limit) {
     const size_t over = text.size() - limit;
     message.resize(message.size() - std::min(message.size(), std::max<size_t>(1, over / 6)));
     object["message"] = message + "...";
-    text = DumpLine(object);
-  }
-  if (text.size() > limit && object.contains("missing")) {
-    object["missing"] = std::vector<int>{record.missing.front()};
     text = DumpLine(object);
   }
   return text;
@@ -124,16 +135,45 @@ void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs) 
   fs.WriteAtomically(run.EndRecord(record.attempt, record.rank), EndRecordText(record) + "\n");
 }
 
+void WriteGoodEnds(const RunDir& run, int attempt, const std::vector<std::string>& texts,
+                   FileSystem& fs) {
+  fs.MakeDirs(run.Attempt(attempt));
+  std::string lines;
+  for (const std::string& text : texts) lines += text + "\n";
+  fs.WriteAtomically(run.Attempt(attempt) + kGoodEnds, lines);
+}
+
+std::map<int, EndRecord> ReadEndRecords(const RunDir& run, int attempt, const FileSystem& fs) {
+  std::map<int, EndRecord> records;
+  const std::vector<std::string> names = fs.List(run.Attempt(attempt));
+  if (std::find(names.begin(), names.end(), kGoodEnds + 1) != names.end()) {
+    const std::string lines = fs.ReadIfThere(run.Attempt(attempt) + kGoodEnds).value_or("");
+    for (size_t at = 0, end; (end = lines.find('\n', at)) != lines.npos; at = end + 1) {
+      const auto record = ParseEndRecord(lines.substr(at, end - at));
+      if (record && record->rank >= 0) records[record->rank] = *record;
+    }
+  }
+  constexpr std::string_view kPrefix = "end_rank_", kSuffix = ".json";
+  for (const std::string& name : names) {
+    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
+    int rank = -1;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), rank);
+    const auto text = fs.ReadIfThere(run.EndRecord(attempt, rank));
+    if (!text) continue;
+    if (auto record = ParseEndRecord(*text)) {
+      record->rank = rank;
+      records[rank] = *record;
+    }
+  }
+  for (auto& [rank, record] : records) record.attempt = attempt;
+  return records;
+}
+
 std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
                                        const FileSystem& fs) {
-  const std::optional<std::string> text = fs.ReadIfThere(run.EndRecord(attempt, rank));
-  if (!text) return std::nullopt;
-  std::optional<EndRecord> record = ParseEndRecord(*text);
-  if (record) {
-    record->attempt = attempt;
-    record->rank = rank;
-  }
-  return record;
+  const auto records = ReadEndRecords(run, attempt, fs);
+  const auto found = records.find(rank);
+  return found == records.end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace contrail::monitor

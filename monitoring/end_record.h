@@ -1,11 +1,14 @@
 #pragma once
 // How a worker ended, in its own words: said in its slot of the progress board first, which no disk
-// can hold up, then written to attempts/attempt_A/end_rank_R.json, which other nodes can read. Exit
-// codes of mpirun and srun carry no truth; a rank without a record died without being able to
-// speak.
+// can hold up, then written where other nodes can read it. One that failed writes a file of its own
+// at once, attempts/attempt_A/end_rank_R.json. Those that end well do it together, and one of them
+// writes for all, attempts/attempt_A/ends.jsonl: hundreds of files and fsyncs at one moment are a
+// storm. Exit codes of mpirun and srun carry no truth; a rank without a record died without being
+// able to speak.
 
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,13 +54,22 @@ int OutcomeExitCode(const std::string& name);
 // environment_error (E-MEMORY), other foreign exceptions are bugs.
 void DescribeFailure(const std::exception& error, EndRecord& record);
 
-// As one line of JSON without its end, the message shortened so that the line keeps to `limit`.
+// As one line of JSON without its end, which keeps to `limit`: of a long list of missing ranks the
+// first ones stay, and where that is not enough the message is shortened.
 std::string EndRecordText(const EndRecord& record, size_t limit = SIZE_MAX);
 std::optional<EndRecord> ParseEndRecord(const std::string& text);  // nullopt where it is none
 
 // Makes the attempt's directory where needed; readers see a whole record or none.
 void WriteEndRecord(const RunDir& run, const EndRecord& record, FileSystem& fs = PosixFileSystem());
-// nullopt where the rank left none (or a damaged one). Throws E-IO where it cannot be read.
+// The good ends of an attempt as their texts, all at once.
+void WriteGoodEnds(const RunDir& run, int attempt, const std::vector<std::string>& texts,
+                   FileSystem& fs = PosixFileSystem());
+
+// Of every rank that left one (a damaged one is none), by rank; its own file comes first. Throws
+// E-IO where they cannot be read.
+std::map<int, EndRecord> ReadEndRecords(const RunDir& run, int attempt,
+                                        const FileSystem& fs = PosixFileSystem());
+// nullopt where the rank left none. Throws as above.
 std::optional<EndRecord> ReadEndRecord(const RunDir& run, int attempt, int rank,
                                        const FileSystem& fs = PosixFileSystem());
 

@@ -28,9 +28,9 @@ struct Lease {
   std::string job;        // scheduler's job id or empty: a requeued job knows its own run
 };
 
-// Written once, when the run ends (and replaced when a resumed run ends again).
+// Written when the run ends, before its evaluation and after it; a resumed run replaces it.
 struct Summary {
-  std::string state;  // "done" | "stopped" | "gave_up" | "failed"
+  std::string state;  // "evaluating" (trained) | "done" | "stopped" | "gave_up" | "failed"
   uint64_t steps = 0;
   uint64_t samples_seen = 0;
   double final_loss = std::numeric_limits<double>::quiet_NaN();

@@ -22,10 +22,11 @@ struct Part {
 };
 
 // One rank lists directories; all others take its word.
-std::vector<std::string> PathsOfRoot(Comm& comm, const std::vector<std::string>& patterns) {
+std::vector<std::string> PathsOfRoot(Comm& comm, const std::vector<std::string>& patterns,
+                                     const data::OnBytes& moved) {
   std::vector<std::string> paths;
   Together(comm, [&] {
-    if (comm.rank() == 0) paths = data::ShardPaths(patterns);
+    if (comm.rank() == 0) paths = data::ShardPaths(patterns, [&] { moved(1); });
   });
   const std::string_view separator("\0", 1);  // in no path
   const std::string list = comm.BroadcastText(Join(paths, separator), 0);
@@ -33,13 +34,13 @@ std::vector<std::string> PathsOfRoot(Comm& comm, const std::vector<std::string>&
 }
 
 // This rank's part of the heads; the others have their path only.
-void ReadPart(Comm& comm, const Part& part, const data::OnShard& on_shard,
+void ReadPart(Comm& comm, const Part& part, const data::OnBytes& moved,
               std::vector<data::ShardHead>& heads) {
   Together(comm, [&] {
     try {
       for (size_t shard = part.begin; shard < part.end; ++shard) {
-        heads[shard] = data::ReadShardHead(heads[shard].path);
-        if (on_shard) on_shard(heads[shard]);
+        heads[shard] = data::ReadShardHead(heads[shard].path, moved);
+        moved(1);
       }
     } catch (const Error& error) {
       if (comm.size() == 1) throw;
@@ -106,12 +107,14 @@ void CompareViews(Comm& comm, const Part& part, const std::vector<data::ShardHea
 }  // namespace
 
 std::shared_ptr<const data::Dataset> OpenData(Comm& comm, const std::vector<std::string>& patterns,
-                                              const data::OnShard& on_shard,
-                                              const data::CaptionKey& caption_key) {
+                                              const data::CaptionKey& caption_key,
+                                              const data::OnBytes& told) {
+  const data::OnBytes moved = told ? told : [](uint64_t) {};
   std::vector<data::ShardHead> heads;
-  for (std::string& path : PathsOfRoot(comm, patterns)) heads.push_back({.path = std::move(path)});
+  for (std::string& path : PathsOfRoot(comm, patterns, moved))
+    heads.push_back({.path = std::move(path)});
   const Part part(comm, heads.size());
-  ReadPart(comm, part, on_shard, heads);
+  ReadPart(comm, part, moved, heads);
   ShareParts(comm, part, heads);
   CompareViews(comm, part, heads);
   const auto dataset = data::Dataset::OpenKnown(heads, caption_key);

@@ -15,11 +15,12 @@
 namespace contrail::worker {
 
 // Collective. The data set that `patterns` stand for on rank 0; a job opens each shard once for it.
-// `on_shard` is called for the shards of this rank's part. Throws AgreedError, naming file and
-// rank: what data::ReadShardHead throws, E-DATA-EMPTY, and E-RANKS-DISAGREE or E-DATA-MISSING where
-// a rank does not see a shard as the rank that looked into it did.
+// `moved` is told of this rank's progress: paths looked at, bytes of shards passed. Throws
+// AgreedError, naming file and rank: what data::ReadShardHead throws, E-DATA-EMPTY, and
+// E-RANKS-DISAGREE or E-DATA-MISSING where a rank does not see a shard as the rank that looked into
+// it did.
 std::shared_ptr<const data::Dataset> OpenData(Comm& comm, const std::vector<std::string>& patterns,
-                                              const data::OnShard& on_shard = {},
-                                              const data::CaptionKey& caption_key = {});
+                                              const data::CaptionKey& caption_key = {},
+                                              const data::OnBytes& moved = {});
 
 }  // namespace contrail::worker

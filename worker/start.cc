@@ -57,7 +57,7 @@ class Session {
     trainer_ = std::make_unique<Trainer>(comm_, *progress_, launch_);
     known_ = true;
     const Outcome outcome = trainer_->Run();
-    End({.outcome = outcome == Outcome::kDone ? "done" : "stopped"}, monitor::Phase::kDone);
+    EndWell(outcome == Outcome::kDone ? "done" : "stopped");
     trainer_.reset();
     return outcome == Outcome::kDone ? kExitDone : kExitStopped;
   }
@@ -75,15 +75,14 @@ class Session {
       record.missing = timeout->missing();
     }
     const int code = monitor::OutcomeExitCode(record.outcome);
-    End(std::move(record), monitor::Phase::kFailed, speaks);
+    End(std::move(record), speaks);
     if (progress_) progress_->UnlinkOwnBoard();
     static_cast<void>(trainer_.release());
     return code;
   }
 
  private:
-  // Into shared memory first, which works whatever the disk does, then into the end record.
-  void End(monitor::EndRecord record, monitor::Phase phase, bool speaks = false) {
+  monitor::EndRecord Complete(monitor::EndRecord record) {
     record.attempt = launch_.attempt;
     record.rank = comm_.rank();
     record.host = HostName();
@@ -94,12 +93,38 @@ class Session {
     record.signal = StopSignal();
     record.daemon_asked = ParentWasSent(record.signal);
     record.daemon = getppid();
-    if (progress_) {
-      progress_->Say(EndRecordText(record, monitor::ProgressBoard::kLastWordsBytes), phase);
+    return record;
+  }
+
+  // Into shared memory first, which works whatever the disk does.
+  void Say(const monitor::EndRecord& record, monitor::Phase phase) {
+    if (!progress_) return;
+    progress_->Say(EndRecordText(record, monitor::ProgressBoard::kLastWordsBytes), phase);
+  }
+
+  // Collective: all ranks are at their end, and the root writes for them.
+  void EndWell(const std::string& outcome) {
+    const monitor::EndRecord record = Complete({.outcome = outcome});
+    Say(record, monitor::Phase::kDone);
+    try {
+      const std::vector<std::string> all = comm_.AllGatherText(EndRecordText(record));
+      if (comm_.rank() == 0) monitor::WriteGoodEnds(launch_.run, launch_.attempt, all);
+    } catch (const TimeoutError&) {
+      Write(record);  // one of them never came: this rank's end is good all the same
+    } catch (const std::exception& error) {
+      LogWarning(std::string("the end records could not be written: ") + error.what());
     }
+  }
+
+  void End(monitor::EndRecord record, bool speaks) {
+    record = Complete(std::move(record));
+    Say(record, monitor::Phase::kFailed);
     if (speaks) LogError(record.message);
     // A run directory that was never made holds no record either.
-    if (!known_) return;
+    if (known_) Write(record);
+  }
+
+  void Write(const monitor::EndRecord& record) {
     try {
       monitor::WriteEndRecord(launch_.run, record);
     } catch (const std::exception& error) {

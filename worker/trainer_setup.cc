@@ -66,11 +66,9 @@ void Trainer::CheckStart() {
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
   {
     const Doing doing(progress_, monitor::Activity::kIndexing);
-    const auto indexed = [this](const data::ShardHead&) {
-      progress_.Work(monitor::Activity::kIndexing, 1);
-    };
-    dataset_ = OpenData(comm_, config_.data.train, indexed,
-                        data::ParseCaptionKey(config_.data.caption_key));
+    dataset_ =
+        OpenData(comm_, config_.data.train, data::ParseCaptionKey(config_.data.caption_key),
+                 [this](uint64_t amount) { progress_.Work(monitor::Activity::kIndexing, amount); });
     CheckCaptions(comm_, *dataset_, config_);
   }
   Together(comm_, [&] {

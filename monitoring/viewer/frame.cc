@@ -16,7 +16,7 @@ struct Box {
 };
 
 Style StateStyle(const std::string& state) {
-  if (state == "running" || state == "done") return Style::kGood;
+  if (state == "running" || state == "evaluating" || state == "done") return Style::kGood;
   if (state == "failed" || state == "gave_up") return Style::kBad;
   return Style::kWarn;
 }

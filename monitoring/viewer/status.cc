@@ -269,7 +269,16 @@ void FillState(const RunStore& store, const std::optional<Lease>& lease, RunStat
       lease->time > status.summary->time) {
     status.summary.reset();  // of an earlier end: the run was resumed since
   }
-  if (status.summary) {
+  if (status.summary && status.summary->state == "evaluating") {
+    if (held && !LauncherIsGone(*lease)) {
+      SetState(status, "evaluating");
+    } else {
+      SetState(status, "stopped",
+               "trained to the last step, and its launcher ended while it evaluated; go on with: "
+               "contrail resume " +
+                   status.root);
+    }
+  } else if (status.summary) {
     const std::string& state = status.summary->state;
     SetState(status, state.empty() ? "done" : state.c_str(), status.summary->message);
   } else if (held) {

@@ -123,6 +123,22 @@ TEST_F(TarTest, GroupsLikeWebdataset) {
   EXPECT_EQ(index.samples[2].key, "4");
 }
 
+TEST_F(TarTest, AScanTellsHowFarItHasComeAtEveryMember) {
+  Write("s.tar", ShardOf(50));
+  const PositionedFile tar(Path("s.tar"));
+  std::vector<uint64_t> told;
+  const ShardIndex index =
+      ScanShard(tar, AtTear::kThrow, [&](uint64_t bytes) { told.push_back(bytes); });
+  EXPECT_GE(told.size(), index.samples.size());
+  uint64_t sum = 0;
+  for (const uint64_t bytes : told) {
+    EXPECT_GT(bytes, 0u);
+    sum += bytes;
+  }
+  EXPECT_LE(sum, tar.size());
+  EXPECT_GE(sum, tar.size() - 3 * kTarBlock);  // but for padding and the end marker
+}
+
 TEST_F(TarTest, TornArchivesAreNamedWithTheByte) {
   const std::string whole =
       MakeTar({{"1.jpg", std::string(700, 'a')}, {"2.jpg", std::string(10, 'b')}});

@@ -12,12 +12,10 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
-import tarfile
 import time
 
-from tiny_run import BIN, CONTRAIL, TinyRunTest, alive, packed_data
+from tiny_run import BIN, CONTRAIL, UNTIL_TOLD, TinyRunTest, alive
 
 LIBRARY = os.environ.get("CONTRAIL_TEST_INJECT",
                          os.path.abspath(f"{BIN}/../lib/libcontrail_inject.so"))
@@ -48,7 +46,7 @@ class Fault:
         """What was hit: dicts with call, who, pid, number, path."""
         return [hit for hit in self.rules.hits() if hit["rule"] == self.name]
 
-    def wait_hit(self, number=1, seconds=60, run=None):
+    def wait_hit(self, number=1, seconds=120, run=None):
         """Until the fault was hit `number` times; returns the hits."""
         end = time.monotonic() + seconds
         while len(self.hits()) < number:
@@ -89,9 +87,6 @@ class Rules:
             return []
 
 
-BATCH = 32  # of tiny_run.CONFIG
-
-
 def step_name(step):
     return f"step_{step:08d}"
 
@@ -113,25 +108,42 @@ class FaultTest(TinyRunTest):
             popen.setdefault("env", self.rules.environment())
         return super().start(*args, run=run, **popen)
 
-    def undisturbed(self):
-        """Losses and a checkpoint's bytes of this test's run without faults; trained once a build."""
+    def undisturbed(self, least=60):
+        """This test's run without faults: its losses of at least so many steps (of all where it has
+        an end) and the bytes of a checkpoint; trained once a build, and again where more steps are
+        asked for."""
         stamp = os.stat(f"{BIN}/contrail-worker").st_mtime_ns
         cache = f"{BIN}/../tests/undisturbed-{self.ranks}-{self.steps}-{stamp}.json"
+        least = min(least, self.steps)
         with open(f"{cache}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.path.exists(cache):
-                run = super().start("train", self.config, "--run", f"{self.dir}/whole", run="whole")
-                self.assertEqual(run.wait(600), 0, run.text())
-                size = self.size_of(self.step_dir(self.steps, "whole"))
+            if not os.path.exists(cache) or self.read_undisturbed(cache)["last"] < least:
+                name = f"whole-{least}"
+                run = super().start("train", self.config, "--run", f"{self.dir}/{name}", run=name)
+                if self.steps < UNTIL_TOLD:
+                    self.assertEqual(run.wait(600), 0, run.text())
+                    last = self.steps
+                else:
+                    run.wait_step(2 * least, self.ranks, 600)
+                    last = self.tell_to_end(run)
+                size = self.size_of(self.step_dir(last, name))
                 with open(f"{cache}.new", "w") as f:
-                    json.dump({"losses": self.losses("whole"), "bytes": size}, f)
+                    json.dump({"losses": self.losses(name), "last": last, "bytes": size}, f)
                 os.replace(f"{cache}.new", cache)
+        return self.read_undisturbed(cache)
+
+    @staticmethod
+    def read_undisturbed(cache):
         with open(cache) as f:
-            return json.load(f)
+            whole = json.load(f)
+        whole["losses"] = {int(step): loss for step, loss in whole["losses"].items()}
+        return whole
 
     def check_losses(self, run="run"):
         """Nothing that happened has left a trace in what was trained."""
-        self.assertEqual(self.losses(run), self.undisturbed()["losses"])
+        mine = self.losses(run)
+        whole = self.undisturbed(max(mine))["losses"]
+        self.assertEqual(mine, {step: whole[step] for step in range(1, max(mine) + 1)})
 
     @staticmethod
     def size_of(folder):
@@ -151,29 +163,7 @@ class FaultTest(TinyRunTest):
         """Trains until every rank has finished `step`, stops, returns the step that was saved."""
         first = self.train(*args, run=run)
         first.wait_step(step, self.ranks)
-        first.process.terminate()
-        self.assertEqual(first.wait(), 3, first.text())
-        return self.summary(run)["steps"]
-
-    def spoiled_data(self, step, rank):
-        """A copy of the data where the rank's first picture of that step cannot be decoded."""
-        data = f"{self.dir}/data"
-        shutil.copytree(packed_data(), data)
-        config = self.write_config("spoiled.toml", data=data)
-        position = (step - 1) * BATCH + rank * BATCH // self.ranks
-        sample, = subprocess.run(
-            [CONTRAIL, "data", "order", config, "--from", str(position), "--count", "1"],
-            capture_output=True, text=True, check=True, timeout=30).stdout.split()
-        shard, key = sample.rsplit("/", 1)
-        before = os.stat(f"{data}/{shard}")
-        with tarfile.open(f"{data}/{shard}") as tar:
-            picture = next(m for m in tar if m.name.startswith(f"{key}.") and
-                           m.name.endswith((".png", ".jpg")))
-        with open(f"{data}/{shard}", "r+b") as f:
-            f.seek(picture.offset_data + picture.size // 3)
-            f.write(bytes(picture.size // 3))
-        os.utime(f"{data}/{shard}", ns=(before.st_atime_ns, before.st_mtime_ns))
-        return config, sample
+        return self.tell_to_end(first)
 
     def damage(self, step, run="run"):
         """One byte of a weight or moment in the step's largest file is another one."""
@@ -195,9 +185,6 @@ class FaultTest(TinyRunTest):
         """Every later attempt went on from `step` or beyond."""
         self.assertTrue(self.resumed(run), run.text())
         self.assertGreater(min(self.resumed(run)), step, run.text())
-
-    def wait_text(self, run, text, seconds=60):
-        run.wait_for(lambda _: text in run.text(), seconds, f"'{text}'")
 
     def kill_rank(self, run, rank, signal_number=9):
         """Sends the signal to a rank that trains; returns its word."""

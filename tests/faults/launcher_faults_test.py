@@ -1,6 +1,5 @@
 """The launcher itself: killed, asked to stop, started twice, with a full disk, with bad data."""
 
-import glob
 import json
 import os
 import shutil
@@ -16,29 +15,26 @@ class LauncherFaults(TinyRunTest):
     ranks = 2
 
     def test_killed_launcher_takes_its_ranks_along_and_resume_works(self):
-        self.config = self.write_config("config.toml", steps=160)
-        whole = self.train(run="whole")
-        self.assertEqual(whole.wait(), 0, whole.text())
-
         run = self.train()
         words = run.wait_step(13, self.ranks)
-        run.wait_for(lambda _: glob.glob(f"{self.dir}/run/checkpoints/step_*/COMMIT"),
-                     what="a checkpoint")
+        run.wait_committed(1)
         pids = [word["pid"] for word in words.values()]
         second = subprocess.run([CONTRAIL, "resume", f"{self.dir}/run"], capture_output=True,
-                                text=True, timeout=10)
+                                text=True, timeout=60)
         self.assertEqual(second.returncode, 2, second.stderr)
         self.assertIn("E-RUN-BUSY", second.stderr)
 
         killed = time.monotonic()
         run.process.kill()
         while any(alive(pid) for pid in pids):
-            self.assertLess(time.monotonic() - killed, 5)
+            self.assertLess(time.monotonic() - killed, 20)
             time.sleep(0.02)
         again = self.resume()
-        self.assertEqual(again.wait(), 0, again.text())
-        self.assertRegex(again.text(), "from_step=[1-9]0")
-        self.assertEqual(self.losses(), self.losses("whole"))
+        again.wait_text("resumed step=")
+        self.assertRegex(again.text(), "from_step=[1-9][0-9]*0")
+        end = self.tell_to_end(again)
+        self.train_to(end, run="whole")
+        self.check_same_losses("run", "whole", least=end)
         self.check_nothing_left()
 
     def test_a_request_to_stop_saves_the_very_step(self):
@@ -59,7 +55,7 @@ class LauncherFaults(TinyRunTest):
         words = run.wait_step(12, self.ranks)
         os.kill(words[1]["pid"], signal.SIGSTOP)  # nothing will be saved any more
         run.process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        run.wait_text("stopping signal=INT")
         self.assertIsNone(run.process.poll(), run.text())
         run.process.send_signal(signal.SIGINT)
         self.assertEqual(run.wait(5), 3, run.text())
@@ -77,7 +73,7 @@ class LauncherFaults(TinyRunTest):
         os.mkdir(disk)
         script = f"""
 mount -t tmpfs -o size={size} none {disk} || exit 99
-{CONTRAIL} train {self.config} --run {disk}/run --set checkpoint.keep_last=2 \
+{CONTRAIL} train {self.config} --run {disk}/run --set train.steps=40 --set checkpoint.keep_last=2 \
     --set launcher.outage_minutes=0.01 2>{self.dir}/full.log
 echo "first $?"
 {CONTRAIL} checkpoint list {disk}/run --json

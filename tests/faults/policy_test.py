@@ -14,16 +14,15 @@ class Policy(FaultTest):
     def killed_during(self, fault, until, *args):
         """Kills a rank while the fault is on, which goes off once `until` was said; the run ends."""
         run = self.train(*args)
-        run.wait_step(12, self.ranks)
-        self.wait_text(run, "checkpoint step=10")
+        run.wait_committed(10)
         fault.on()
         self.kill_rank(run, 1)
         fault.wait_hit(run=run)
-        self.wait_text(run, until)
+        run.wait_text(until)
         fault.off()
-        self.assertEqual(run.wait(), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.check_losses()
-        self.assertEqual(self.summary()["state"], "done")
         return run
 
     def test_data_that_cannot_be_read_for_a_while(self):
@@ -56,32 +55,34 @@ class Policy(FaultTest):
         fault.on()
         fault.wait_hit(run=run)
         fault.off()
-        self.assertEqual(run.wait(), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.check_losses()
 
-    def test_logs_that_cannot_be_made_cost_one_attempt(self):
+    def test_logs_that_cannot_be_made_cost_nothing_else(self):
         self.fault("logs", who="launcher", call="mkdir,open", path="*/logs/attempt_2*", error="EIO",
                    once=f"{self.dir}/claimed")
         run = self.train()
         run.wait_step(12, self.ranks)
         self.kill_rank(run, 1)
-        self.assertEqual(run.wait(), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.assertTrue(os.path.exists(f"{self.dir}/claimed"))
         self.check_losses()
         causes = [(i["cause"], i["rank"]) for i in self.incidents()]
         self.assertEqual(causes[0], ("rank_died", 1), self.incidents())
-        self.assertEqual(len(causes), 2, self.incidents())
-        self.assertEqual(self.summary()["state"], "done")
+        self.assertEqual(len(causes), 1, self.incidents())
+        self.assertIn("the ranks' log is given up", run.text())
 
     def test_deaths_with_progress_in_between_never_use_up_the_budget(self):
-        run = self.train("--set", "launcher.max_restarts=2", "--set", "train.steps=60",
-                         "--set", "checkpoint.every_steps=5")
+        run = self.train("--set", "launcher.max_restarts=2", "--set", "checkpoint.every_steps=5")
         for attempt in range(1, 6):
             run.wait_for(lambda _: self.committed_by(run, attempt), what="a checkpoint")
             run.wait_for(lambda words: len(words) == self.ranks, what="ranks")
             self.kill_rank(run, attempt % self.ranks)
-            self.wait_text(run, f"restarting attempt={attempt + 1}")
-        self.assertEqual(run.wait(), 0, run.text())
+            run.wait_text(f"restarting attempt={attempt + 1}")
+        run.wait_recovered(5)
+        self.tell_to_end(run)
         self.assertEqual(len(self.incidents()), 5)
 
     @staticmethod
@@ -96,7 +97,8 @@ class Policy(FaultTest):
         run = self.train()
         run.wait_step(12, self.ranks)
         fault.on()
-        self.assertEqual(run.wait(), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.assertEqual(len(fault.hits()), 1)
         self.check_losses()
         incident, = self.incidents()
@@ -107,17 +109,20 @@ class Policy(FaultTest):
         run = self.train()
         run.wait_step(12, self.ranks)
         self.kill_rank(run, 1, signal.SIGTERM)
-        self.assertEqual(run.wait(), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.check_losses()
         incident, = self.incidents()
         self.assertEqual(incident["rank"], 1, incident)
         self.assertIn(incident["cause"], ("rank_terminated", "rank_died"))
 
     def test_last_words_come_before_a_save_that_hangs(self):
-        self.config, sample = self.spoiled_data(14, rank=1)
-        stuck = self.fault("stuck", who="rank:1", call="fsync", path="*/step_00000010.tmp*",
+        # The first save hangs long before the bad picture is due.
+        self.config, sample = self.spoiled_data(28, rank=1)
+        stuck = self.fault("stuck", who="rank:1", call="fsync", path="*/step_00000001.tmp*",
                            hang="yes", switched=True).on()
-        run = self.train("--set", "launcher.hang_seconds=3", "--set", "launcher.start_seconds=8")
+        run = self.train("--set", "launcher.hang_seconds=3", "--set", "launcher.start_seconds=8",
+                         "--set", "checkpoint.every_steps=1")
         stuck.wait_hit(run=run)
         self.assertEqual(run.wait(60), 2, run.text())
         self.check_blames(run, sample)
@@ -137,14 +142,14 @@ class Policy(FaultTest):
     def test_a_death_is_seen_while_the_file_system_of_the_run_hangs(self):
         stuck = self.fault("stuck", who="launcher", call="open,stat,read", hang="yes",
                            switched=True, path="*/run/attempts/*")
-        run = self.train("--set", "train.steps=4000")
+        run = self.train()
         run.wait_step(12, self.ranks)
         stuck.on()
-        run.wait_step(60, self.ranks)
+        stuck.wait_hit(run=run)
         pid = self.kill_rank(run, 1)["pid"]
         self.addCleanup(lambda: os.path.exists(stuck.switch) and stuck.off())
         # Only what stands on the screen: the launcher may need the file system to go on.
-        self.wait_text(run, "rank_died rank=1", 15)
+        run.wait_text("rank_died rank=1", 15)
         self.assertTrue(pid)
         stuck.off()
         run.process.terminate()
@@ -158,12 +163,13 @@ class Policy(FaultTest):
         stuck.wait_hit(run=run)
         run.wait_step(12, self.ranks)
         self.kill_rank(run, 1)
-        self.assertEqual(run.wait(60), 0, run.text())
+        run.wait_recovered()
+        self.tell_to_end(run)
         self.check_losses()
 
     def test_without_pidfds_no_rank_is_taken_for_dead(self):
         self.fault("old", who="launcher", call="pidfd_open", error="ENOSYS")
-        run = self.train()
+        run = self.train("--set", "train.steps=20")
         code = run.wait()
         self.assertNotIn("rank_died", run.text())
         if code != 0:  # it may say that this kernel is too old

@@ -12,6 +12,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tarfile
 import tempfile
 import time
 import unittest
@@ -22,6 +23,7 @@ FASHION = "/usr/share/datasets/fashion-mnist"
 BIN = os.environ.get("CONTRAIL_TEST_BIN", f"{SOURCE}/build/release/bin")
 CONTRAIL = f"{BIN}/contrail"
 
+BATCH = 32
 CONFIG = """
 [run]
 seed = 3
@@ -30,7 +32,7 @@ name = "tiny-vit"
 [data]
 train = ["{data}/pairs-{{000000..000001}}.tar"]
 [train]
-global_batch_size = 32
+global_batch_size = {batch}
 steps = {steps}
 lr = 1e-3
 warmup_steps = 5
@@ -43,6 +45,10 @@ threads_per_rank = 1
 [telemetry]
 status_seconds = 2
 """
+
+# More steps than any run makes: a test ends its run after the event that it is about, however fast
+# the machine is.
+UNTIL_TOLD = 1_000_000
 
 PHASES = ("absent", "starting", "training", "saving", "done", "failed")
 
@@ -139,7 +145,7 @@ class Supervised:
     def board(self):
         return board(self.run, self.attempt())
 
-    def wait_for(self, condition, seconds=60, what="condition"):
+    def wait_for(self, condition, seconds=120, what="condition"):
         """Polls condition(words) fast; returns its first true value."""
         end = time.monotonic() + seconds
         while True:
@@ -150,12 +156,37 @@ class Supervised:
                 raise AssertionError(f"no {what}; exit {self.process.poll()}\n{self.text()}")
             time.sleep(0.01)
 
-    def wait_step(self, step, ranks):
+    def wait_step(self, step, ranks, seconds=120):
         """Until every rank has finished `step`; returns the words."""
         return self.wait_for(
             lambda words: words if len(words) == ranks and
             min(word["step"] for word in words.values()) >= step else None,
-            what=f"step {step}")
+            seconds, f"step {step}")
+
+    def wait_text(self, text, seconds=120, times=1):
+        """Until it has said it so many times."""
+        self.wait_for(lambda _: self.text().count(text) >= times, seconds, f"'{text}'")
+
+    def wait_committed(self, step, seconds=120):
+        """Until a checkpoint of that step or a later one is committed; returns its step."""
+        return self.wait_for(lambda _: next((s for s in self.committed() if s >= step), None),
+                             seconds, f"checkpoint from step {step} on")
+
+    def committed(self):
+        """Steps whose commit was reported; of commits close together some are passed over."""
+        return [int(s) for s in re.findall(r"^contrail: checkpoint step=(\d+)", self.text(), re.M)]
+
+    def wait_recovered(self, times=1, seconds=180):
+        """Until so many restarts have made a step that is new."""
+        self.wait_text("contrail: recovered ", seconds, times)
+
+    def wait_started(self, seconds=120):
+        """Until it goes on with an earlier run, or has ended."""
+        end = time.monotonic() + seconds
+        while "resumed step=" not in self.text() and self.process.poll() is None:
+            if time.monotonic() > end:
+                raise AssertionError(f"not gone on after {seconds} s\n{self.text()}")
+            time.sleep(0.01)
 
     def wait(self, seconds=120):
         try:
@@ -171,9 +202,12 @@ class Supervised:
 
 
 class TinyRunTest(unittest.TestCase):
-    """Temporary folder, config file, and what every test asks of a run."""
+    """Temporary folder, config file, and what every test asks of a run.
 
-    steps = 40
+    Runs go on until they are told to end: tell_to_end. Tests of an end of their own set train.steps.
+    """
+
+    steps = UNTIL_TOLD
     ranks = 4
 
     def setUp(self):
@@ -185,7 +219,7 @@ class TinyRunTest(unittest.TestCase):
         values = {"data": packed_data(), "steps": self.steps, "ranks": self.ranks, **values}
         path = f"{self.dir}/{name}"
         with open(path, "w") as f:
-            f.write(CONFIG.format(**values) + extra)
+            f.write(CONFIG.format(batch=BATCH, **values) + extra)
         return path
 
     def start(self, *args, run="run", **popen):
@@ -199,10 +233,61 @@ class TinyRunTest(unittest.TestCase):
     def resume(self, *args, run="run", **popen):
         return self.start("resume", f"{self.dir}/{run}", *args, run=run, **popen)
 
+    def tell_to_end(self, run):
+        """Asks for the end, which comes with a checkpoint of the very step; returns that step."""
+        run.process.terminate()
+        self.assertEqual(run.wait(), 3, run.text())
+        summary = self.summary(os.path.basename(run.run))
+        self.assertEqual(summary["state"], "stopped", run.text())
+        return summary["steps"]
+
     def losses(self, run="run"):
+        """step -> loss, as exactly as the program prints it: the text of the number."""
         done = subprocess.run([CONTRAIL, "view", f"{self.dir}/{run}", "--json", "--series", "loss"],
                               capture_output=True, text=True, check=True, timeout=30)
-        return done.stdout
+        points = (json.loads(line, parse_float=str) for line in done.stdout.splitlines())
+        return {point["step"]: point["value"] for point in points}
+
+    def check_same_losses(self, run, other, least):
+        """Two runs made the same steps, as far as both have come, which is at least that far."""
+        one, two = self.losses(run), self.losses(other)
+        steps = sorted(one.keys() & two.keys())
+        self.assertEqual(steps, list(range(1, len(steps) + 1)))
+        self.assertGreaterEqual(len(steps), least)
+        for step in steps:
+            self.assertEqual(one[step], two[step], f"loss of step {step}")
+
+    def spoiled_data(self, step, rank):
+        """A copy of the data where the rank's first picture of that step cannot be decoded."""
+        data = f"{self.dir}/data"
+        shutil.copytree(packed_data(), data)
+        config = self.write_config("spoiled.toml", data=data)
+        position = (step - 1) * BATCH + rank * BATCH // self.ranks
+        sample, = subprocess.run(
+            [CONTRAIL, "data", "order", config, "--from", str(position), "--count", "1"],
+            capture_output=True, text=True, check=True, timeout=30).stdout.split()
+        shard, key = sample.rsplit("/", 1)
+        before = os.stat(f"{data}/{shard}")
+        with tarfile.open(f"{data}/{shard}") as tar:
+            picture = next(m for m in tar if m.name.startswith(f"{key}.") and
+                           m.name.endswith((".png", ".jpg")))
+        with open(f"{data}/{shard}", "r+b") as f:
+            f.seek(picture.offset_data + picture.size // 3)
+            f.write(bytes(picture.size // 3))
+        os.utime(f"{data}/{shard}", ns=(before.st_atime_ns, before.st_mtime_ns))
+        return config, sample
+
+    def train_to(self, step, *args, run):
+        """An undisturbed run of at least so many steps."""
+        whole = self.train(*args, run=run)
+        whole.wait_step(step, self.ranks, seconds=600)
+        self.tell_to_end(whole)
+        return whole
+
+    def view(self, run="run"):
+        done = subprocess.run([CONTRAIL, "view", f"{self.dir}/{run}", "--json"], timeout=30,
+                              capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
 
     def incidents(self, run="run"):
         path = f"{self.dir}/{run}/incidents.jsonl"
@@ -228,5 +313,5 @@ class TinyRunTest(unittest.TestCase):
         self.assertEqual([n for n in os.listdir("/dev/shm") if n.startswith(prefix)], [])
 
 
-__all__ = ["TinyRunTest", "Supervised", "CONTRAIL", "BIN", "SOURCE", "HEADER", "WORD", "alive", "board",
-           "board_paths", "packed_data", "signal"]
+__all__ = ["TinyRunTest", "Supervised", "CONTRAIL", "BIN", "SOURCE", "HEADER", "UNTIL_TOLD", "WORD",
+           "alive", "board", "board_paths", "packed_data", "signal"]

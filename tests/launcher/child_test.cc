@@ -143,13 +143,13 @@ TEST(Child, ProcessStates) {
   options.argv = {FindProgram("sleep"), "100"};
   Child child(options);
   usleep(50'000);
-  EXPECT_EQ(ProcessState(child.pid()), 'S');
+  EXPECT_EQ(SignsOf(child.pid()).state, 'S');
   kill(child.pid(), SIGSTOP);
-  for (int i = 0; i < 100 && ProcessState(child.pid()) != 'T'; ++i) usleep(10'000);
-  EXPECT_EQ(ProcessState(child.pid()), 'T');
+  for (int i = 0; i < 100 && SignsOf(child.pid()).state != 'T'; ++i) usleep(10'000);
+  EXPECT_EQ(SignsOf(child.pid()).state, 'T');
   child.Kill(SIGKILL);
   EXPECT_EQ(DescribeExit(WaitFor(child)), "killed by signal 9 (Killed)");
-  EXPECT_EQ(ProcessState(child.pid()), '\0');
+  EXPECT_EQ(SignsOf(child.pid()).state, '\0');
   EXPECT_FALSE(PidFd(child.pid()).valid());
 }
 

@@ -34,6 +34,16 @@ TEST(RunWatched, ProgressKeepsItAliveBeyondTheLimit) {
   EXPECT_EQ(run.said, "ok\n");
 }
 
+// Before its first word it may take as long as it likes while it reads: libraries, say.
+TEST(RunWatched, WhatItReadsIsProgressUntilItSpeaks) {
+  StopSignals signals;
+  const WatchedRun run = Shell(
+      "for i in 1 2 3 4 5 6 7 8 9 10; do read line < /proc/self/stat; sleep 0.3; done; echo ok", 1,
+      signals);
+  EXPECT_EQ(run.end, End::kExited);
+  EXPECT_EQ(run.said, "ok\n");
+}
+
 TEST(RunWatched, AReaderThatIsSlowStopsNobody) {
   StopSignals signals;
   const WatchedRun run = Shell("head -c 1000000 /dev/zero >&3 2>/dev/null; echo ok", 60, signals);

@@ -61,7 +61,7 @@ class Job {
       now += passed;
       for (size_t i = 0; i < 4; ++i) cpu[i] += passed * share[i];
       const auto ask = [this](int pid) {
-        return HangDetector::Facts{states[pid - 100], cpu[pid - 100]};
+        return HangDetector::Facts{states[pid - 100], cpu[pid - 100], bytes[pid - 100]};
       };
       if (auto hang = detector->Look(ranks, now, ask)) return hang;
     } while (now < end - 1e-9);
@@ -74,8 +74,9 @@ class Job {
   std::unique_ptr<HangDetector> detector;
   std::vector<RankView> ranks;
   std::array<char, 4> states = {'S', 'S', 'S', 'S'};
-  std::array<double, 4> cpu = {};    // seconds
-  std::array<double, 4> share = {};  // of a processor, from now on
+  std::array<double, 4> cpu = {};      // seconds
+  std::array<double, 4> share = {};    // of a processor, from now on
+  std::array<uint64_t, 4> bytes = {};  // read
 };
 
 constexpr HangDetector::Limits kSmall = {
@@ -86,6 +87,42 @@ TEST(HangDetector, HealthyStepsAreNeverAHang) {
   EXPECT_FALSE(job.Pass(50));  // a slow start
   job.Train();
   for (int i = 0; i < 1000; ++i) ASSERT_FALSE(job.Step(0.4)) << i;
+}
+
+// A rank's word tells of a shard that is done, the kernel of every byte of it.
+TEST(HangDetector, BytesThatAreReadAreProgress) {
+  for (const Activity activity :
+       {Activity::kStarting, Activity::kIndexing, Activity::kReading, Activity::kData}) {
+    Job job(kSmall);
+    job.All(Phase::kTraining, activity);
+    for (int i = 0; i < 20; ++i) {
+      for (uint64_t& bytes : job.bytes) ++bytes;
+      ASSERT_FALSE(job.Pass(25)) << ActivityText(activity);
+    }
+    job.bytes[0] += 1;
+    job.bytes[1] += 1;
+    job.bytes[3] += 1;
+    std::optional<Hang> hang;
+    for (int i = 0; i < 300 && !hang; ++i) {
+      for (const size_t rank : {0, 1, 3}) ++job.bytes[rank];
+      hang = job.Pass(1);
+    }
+    ASSERT_TRUE(hang) << ActivityText(activity);
+    EXPECT_EQ(hang->rank, 2);
+    EXPECT_LE(hang->silent, 61);
+  }
+}
+
+// What other threads read is no sign of a main thread that is to compute.
+TEST(HangDetector, BytesAreNoProgressOfOneThatComputes) {
+  Job job(kSmall);
+  job.Train();
+  std::optional<Hang> hang;
+  for (int i = 0; i < 100 && !hang; ++i) {
+    for (uint64_t& bytes : job.bytes) ++bytes;
+    hang = job.Pass(1);
+  }
+  EXPECT_TRUE(hang);
 }
 
 // The promise of the defaults: steps of a minute whose blocks are seen, or which only burn; starts,

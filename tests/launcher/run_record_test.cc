@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "common/clock.h"
+#include "common/error.h"
 #include "monitoring/bad_step.h"
 #include "tests/launcher/standing_still.h"
 
@@ -43,6 +44,26 @@ TEST(RunRecord, BadStepsBecomeIncidentsOnce) {
   EXPECT_EQ(found[0].action, "skip");
   EXPECT_TRUE(record.NewNotes(2, 4, 2, /*all=*/true).empty());
   EXPECT_TRUE(record.NewNotes(3, 4, 3, /*all=*/true).empty());
+}
+
+TEST(RunRecord, AnEvaluationIsStoredOrItsLossIsAnError) {
+  RecordingFileSystem disk;
+  disk.MakeDir("/run");
+  RunRecord record(disk, {"/run"});
+  record.WriteEvaluation(20, "{}\n");
+  EXPECT_EQ(disk.ReadAll("/run/eval/zero_shot_step_00000020.json"), "{}\n");
+  FaultyFileSystem full(disk, 0, /*for_good=*/true);
+  RunRecord refused(full, {"/run"});
+  EXPECT_THROW(refused.WriteEvaluation(40, "{}\n"), Error);
+}
+
+TEST(RunRecord, TheLastOfTwoSummariesStands) {
+  RecordingFileSystem disk;
+  disk.MakeDir("/run");
+  RunRecord record(disk, {"/run"});
+  record.WriteMeanwhile({.state = "evaluating", .steps = 20});
+  record.Write({.state = "done", .steps = 20});
+  EXPECT_EQ(monitor::ReadSummary({"/run"}, disk)->state, "done");
 }
 
 TEST(RunRecord, ProbesThatWereLeftBehindAreRemoved) {

@@ -36,7 +36,10 @@ class Process {
     }
   }
   int pid() const { return pid_; }
-  bool alive() const { return ProcessState(pid_) != 'Z' && ProcessState(pid_) != 0; }
+  bool alive() const {
+    const char state = SignsOf(pid_).state;
+    return state != 'Z' && state != 0;
+  }
 
  private:
   int pid_ = -1;

@@ -181,9 +181,40 @@ TEST(EndRecordTest, LongMessagesAreCutToFitASlot) {
   record.missing.resize(1000, 999);
   const auto waited = ParseEndRecord(EndRecordText(record, limit));
   ASSERT_TRUE(waited);
-  EXPECT_EQ(waited->missing, std::vector<int>{999});
+  EXPECT_EQ(waited->message, "short");
+  EXPECT_GT(waited->missing.size(), 300u);  // as many as there is room for
+  // The message is what people read: it stays whole where the list can give way.
+  record.message = std::string(1500, 'm');
+  record.missing = std::vector<int>(1000, 7);
+  record.missing[0] = 591;
+  const auto long_one = ParseEndRecord(EndRecordText(record, limit));
+  ASSERT_TRUE(long_one);
+  EXPECT_EQ(long_one->message, record.message);
+  EXPECT_EQ(long_one->missing.front(), 591);
   EXPECT_FALSE(ParseEndRecord(text.substr(0, text.size() / 2)));
   EXPECT_FALSE(ParseEndRecord(""));
+}
+
+// Hundreds of ranks that end well leave one file; one that failed has its own, which counts.
+TEST(EndRecordTest, GoodEndsAreOneFile) {
+  ScratchRun scratch;
+  const RunDir& run = scratch.run();
+  EXPECT_TRUE(ReadEndRecords(run, 2).empty());
+  std::vector<std::string> texts;
+  for (int rank = 0; rank < 592; ++rank) {
+    texts.push_back(EndRecordText({.attempt = 2, .rank = rank, .outcome = "done", .step = 9}));
+  }
+  WriteGoodEnds(run, 2, texts);
+  EXPECT_THAT(PosixFileSystem().List(run.Attempt(2)), testing::ElementsAre("ends.jsonl"));
+  WriteEndRecord(run, {.attempt = 2, .rank = 591, .outcome = "bug"});
+  const auto records = ReadEndRecords(run, 2);
+  ASSERT_EQ(records.size(), 592u);
+  EXPECT_EQ(records.at(590).outcome, "done");
+  EXPECT_EQ(records.at(590).step, 9u);
+  EXPECT_EQ(records.at(591).outcome, "bug");
+  EXPECT_EQ(ReadEndRecord(run, 2, 17)->rank, 17);
+  EXPECT_FALSE(ReadEndRecord(run, 2, 592));
+  EXPECT_FALSE(ReadEndRecord(run, 3, 0));
 }
 
 TEST(EndRecordTest, RoundTripAndAbsence) {

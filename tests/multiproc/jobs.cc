@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -36,6 +37,8 @@ warmup_steps = 4
 every_steps = 8
 keep_last = 10
 )";
+
+constexpr uint64_t kBatch = 64;  // as above
 
 }  // namespace
 
@@ -92,6 +95,37 @@ Job::~Job() {
   if (output_ >= 0) close(output_);
 }
 
+Fault::Fault(const JobDir& dir, const std::string& rule) {
+  const std::string rules = dir / "rules";
+  std::ofstream(rules) << rule << "\n";
+  setenv("CONTRAIL_TEST_FAULTS", rules.c_str(), 1);
+  setenv("LD_PRELOAD", CONTRAIL_INJECT_LIBRARY, 1);
+}
+
+Fault::~Fault() {
+  unsetenv("LD_PRELOAD");
+  unsetenv("CONTRAIL_TEST_FAULTS");
+}
+
+// One read a sample; half of the batch is this rank's.
+Held::Held(const JobDir& dir, uint64_t steps)
+    : gate_(dir / "gate"),
+      fault_(dir, "name=held who=rank:1 call=pread path=*.tar hang=yes while=" + gate_ +
+                      " nth=" + std::to_string(steps * kBatch / 2 + 1)) {
+  std::ofstream(gate_) << "shut";
+}
+
+Held::~Held() { Release(); }
+
+void Held::Release() { std::filesystem::remove(gate_); }
+
+// A rank syncs its part of a save and the folder of it.
+Ended RunKilled(const JobDir& dir, const std::vector<std::string>& args, int save) {
+  const Fault fault(dir, "name=killed who=rank:1 call=fsync path=*/checkpoints/step_* kill=9 nth=" +
+                             std::to_string(2 * save - 1));
+  return RunJob(2, args);
+}
+
 void Job::Signal(int signal) { kill(pid_, signal); }
 
 void Job::SignalRank(int rank, int signal, const std::string& run) {
@@ -132,7 +166,7 @@ Ended RunJob(int ranks, const std::vector<std::string>& args, const std::string&
 }
 
 bool WaitForFile(const std::string& path) {
-  for (int i = 0; i < 1000 && !std::filesystem::exists(path); ++i) {
+  for (int i = 0; i < 12000 && !std::filesystem::exists(path); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return std::filesystem::exists(path);

@@ -46,11 +46,37 @@ class Job {
   int output_ = -1;
 };
 
+// A fault (a rule of tests/faults/inject/rules.h) in the jobs that start while this lives.
+class Fault {
+ public:
+  Fault(const JobDir& dir, const std::string& rule);
+  ~Fault();
+  Fault(const Fault&) = delete;
+  Fault& operator=(const Fault&) = delete;
+};
+
+// While this lives and is not released, rank 1 of two stands still after it has read the data of so
+// many steps (some of them ahead of need): what is to happen to the job happens before its end.
+class Held {
+ public:
+  Held(const JobDir& dir, uint64_t steps);
+  ~Held();
+  void Release();
+
+ private:
+  const std::string gate_;
+  const Fault fault_;
+};
+
 Ended RunJob(int ranks, const std::vector<std::string>& args);
 // ... and one more rank with the same arguments, of another program.
 Ended RunJob(int ranks, const std::vector<std::string>& args, const std::string& other);
 
-// Waits until the file exists; false after ten seconds.
+// Two ranks, of which rank 1 is killed in its save of that number, from 1: the one before is
+// committed by then.
+Ended RunKilled(const JobDir& dir, const std::vector<std::string>& args, int save);
+
+// Waits until the file exists; false after two minutes.
 bool WaitForFile(const std::string& path);
 
 // Step -> loss of a run's committed series, exact.

@@ -1,7 +1,6 @@
 // A ResNet trains: its running statistics survive a kill, a resume and another number of ranks, and
 // what it has learned is found by zero-shot classification.
 #include <gmock/gmock.h>
-#include <signal.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -53,10 +52,8 @@ JobDir* ResnetTest::dir_ = nullptr;
 
 TEST_F(ResnetTest, KilledAndResumedIsBitIdentical) {
   const std::string run = *dir_ / "killed";
-  Job job(2, Train("killed"));
-  ASSERT_TRUE(WaitForFile(run + "/checkpoints/step_00000008"));
-  job.SignalRank(1, SIGKILL, run);
-  EXPECT_NE(job.Wait().code, 0);
+  EXPECT_NE(RunKilled(*dir_, Train("killed"), 2).code, 0);
+  ASSERT_TRUE(std::filesystem::exists(run + "/checkpoints/step_00000008/COMMIT"));
   const Ended resumed = RunJob(2, {"train", "--run", run});
   ASSERT_EQ(resumed.code, 0) << resumed.output;
   EXPECT_EQ(Losses(run), Losses(*dir_ / "straight"));

@@ -70,9 +70,11 @@ TEST_F(ResumeTest, TheStraightRunIsWhole) {
 
 TEST_F(ResumeTest, StoppedOnRequestAndResumedIsBitIdentical) {
   const std::string run = *dir_ / "stopped";
+  Held held(*dir_, 8);
   Job job(2, {"train", dir_->config(), "--run", run});
   ASSERT_TRUE(WaitForFile(run + "/telemetry"));
   job.Signal(SIGUSR1);
+  held.Release();
   const Ended stopped = job.Wait();
   EXPECT_EQ(stopped.code, 3) << stopped.output;
   const auto end = monitor::ReadEndRecord({run}, 1, 1);
@@ -87,11 +89,9 @@ TEST_F(ResumeTest, StoppedOnRequestAndResumedIsBitIdentical) {
 
 TEST_F(ResumeTest, KilledAndResumedIsBitIdentical) {
   const std::string run = *dir_ / "killed";
-  Job job(2, {"train", dir_->config(), "--run", run});
-  ASSERT_TRUE(WaitForFile(run + "/checkpoints/step_00000008"));
-  job.SignalRank(1, SIGKILL, run);
-  const Ended killed = job.Wait();
+  const Ended killed = RunKilled(*dir_, {"train", dir_->config(), "--run", run}, 2);
   EXPECT_NE(killed.code, 0);
+  ASSERT_TRUE(std::filesystem::exists(run + "/checkpoints/step_00000008/COMMIT"));
   EXPECT_FALSE(monitor::ReadEndRecord({run}, 1, 1));
   const Ended resumed = RunJob(2, {"train", "--run", run});
   EXPECT_EQ(resumed.code, 0) << resumed.output;

@@ -37,7 +37,6 @@ def workers(run, attempt):
 
 
 class BatchTest(FaultTest):
-    steps = 60
     ranks = 2
 
     @classmethod
@@ -76,6 +75,21 @@ class BatchTest(FaultTest):
 
     def wait_ended(self, job, seconds=150):
         return self.cluster.wait_for(job, lambda fields: fields["JobState"] in ENDED, seconds)
+
+    def tell_job_to_end(self, job):
+        """SIGTERM to every process of the job's steps: a checkpoint of the very step, exit 3."""
+        self.cluster.run("scancel", "--signal=TERM", job)
+        self.assertEqual(self.wait_ended(job)["ExitCode"], "3:0", self.output(job))
+        self.assertEqual(self.summary()["state"], "stopped", self.output(job))
+
+    def wait_recovered(self, job, times=1):
+        """Until so many restarts have made a step that is new."""
+        end = time.monotonic() + 120
+        while self.output(job).count("contrail: recovered ") < times:
+            state = self.cluster.job(job).get("JobState")
+            if time.monotonic() > end or state in ENDED:
+                self.fail(f"not recovered ({state})\n{self.output(job)}\n{self.cluster.logs()}")
+            time.sleep(0.1)
 
     def wait_restarted(self, job, attempt):
         """Until that attempt has committed a step; returns its workers."""

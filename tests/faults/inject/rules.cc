@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -36,8 +37,10 @@ struct Rule {
   const char* path = "*";
   const char* while_there = nullptr;
   const char* once = nullptr;
+  bool main_thread = false;
   long first = 1;
   long count = 0;
+  long every = 1;
   double delay = 0;
   bool hang = false;
   int kill = 0;
@@ -135,10 +138,14 @@ bool Parse(char* line, const char* program, const char* rank, Rule* rule) {
       rule->while_there = value;
     else if (is("once"))
       rule->once = value;
+    else if (is("thread"))
+      rule->main_thread = strcmp(value, "main") == 0 || (Refuse("thread is", value), false);
     else if (is("nth"))
       rule->first = strtol(value, nullptr, 10);
     else if (is("count"))
       rule->count = strtol(value, nullptr, 10);
+    else if (is("every"))
+      rule->every = std::max(1L, strtol(value, nullptr, 10));
     else if (is("delay"))
       rule->delay = strtod(value, nullptr);
     else if (is("hang"))
@@ -209,10 +216,11 @@ bool Claim(const char* path) {
 // Is this call one that the rule hits? Counts it.
 bool Hits(Rule& rule, const char* call, const char* path, long* number) {
   if (!Among(rule.calls, call) || !PathMatches(rule.path, path)) return false;
+  if (rule.main_thread && syscall(SYS_gettid) != getpid()) return false;
   if (rule.while_there != nullptr && !Exists(rule.while_there)) return false;
   *number = ++rule.seen;
-  if (*number < rule.first) return false;
-  if (rule.count > 0 && *number >= rule.first + rule.count) return false;
+  if (*number < rule.first || (*number - rule.first) % rule.every != 0) return false;
+  if (rule.count > 0 && *number >= rule.first + rule.count * rule.every) return false;
   return rule.once == nullptr || Claim(rule.once);
 }
 

@@ -10,9 +10,11 @@
 //           process that loads the library, mpirun and sh too)
 //   call    names of calls, see hooks.cc
 //   path    the whole absolute path; * matches slashes too; without a * any part of it
+//   thread  main: only calls of the process's first thread
 //   while   hits only while this file exists
 //   nth     the first matching call of a process that is hit, from 1
 //   count   how many calls are hit from there on (all of them where it is missing)
+//   every   of the calls from the nth on only each n-th is one
 //   once    of all calls in all processes only the one that creates this file is hit
 //
 // and what happens, in this order:
