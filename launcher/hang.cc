@@ -198,12 +198,13 @@ bool HangDetector::Reads(Seen& seen, const Ask& ask) const {
 }
 
 // Of a rank outside of a collective whose silence nears or is past its limit: whether its main
-// thread has been using the processor since an earlier look, or a debugger holds it.
+// thread has been using the processor since an earlier look or wants to, or a debugger holds it.
 bool HangDetector::IsSlow(Seen& seen, double limit, const Ask& ask) const {
   const double patience = limits_.collective_seconds;
   if (patience > 0 && Silence(seen) > std::max(patience, limit)) return false;
   AskFacts(seen, ask);
   if (seen.facts.state == 't') return true;  // somebody is looking at it
+  if (seen.facts.state == 'R') return true;  // it would go on, if others left it the processor
   const double window = seen.asked - seen.mark_at;
   if (!seen.marked) {
     seen.burning = true;  // until it is known

@@ -38,8 +38,8 @@ class Patience(FaultTest):
         self.assertEqual(self.incidents(), [], run.text())
 
     def test_a_rank_that_hangs_before_its_first_word_is_named(self):
-        stuck = self.fault("stuck", who="rank:1", call="readdir", path="*/openmpi*", hang="yes",
-                           switched=True, once=f"{self.dir}/claimed").on()
+        stuck = self.fault("stuck", who="rank:1", call="readdir", path="*/openmpi*", delay=3600,
+                           once=f"{self.dir}/claimed")
         run = self.train("--set", "launcher.start_seconds=10")
         stuck.wait_hit(run=run)
         run.wait_text("start_failed rank=1")

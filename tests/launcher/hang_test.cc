@@ -113,6 +113,15 @@ TEST(HangDetector, BytesThatAreReadAreProgress) {
   }
 }
 
+// On a machine that has far too much to do a rank may get next to nothing of the processor.
+TEST(HangDetector, ARankThatWaitsForTheProcessorIsNotHung) {
+  Job job(kSmall);
+  job.Train();
+  job.states = {'R', 'R', 'R', 'R'};
+  EXPECT_FALSE(job.Pass(190));
+  EXPECT_TRUE(job.Pass(20));  // the others' patience ends
+}
+
 // What other threads read is no sign of a main thread that is to compute.
 TEST(HangDetector, BytesAreNoProgressOfOneThatComputes) {
   Job job(kSmall);
