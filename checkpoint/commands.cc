@@ -165,7 +165,8 @@ int Verify(const FileSystem& fs, const ParsedArgs& args) {
       all_ok = false;
       row["ok"] = false;
       row["error"] = error.what();
-      if (!as_json) std::printf("damaged  %s\n", entry.dir.c_str());
+      const bool unreadable = dynamic_cast<const IoError*>(&error) != nullptr;
+      if (!as_json) std::printf("%s  %s\n", unreadable ? "unread " : "damaged", entry.dir.c_str());
       LogError(error.what());
     }
     rows.push_back(row);
@@ -196,7 +197,7 @@ int Prune(FileSystem& fs, const ParsedArgs& args) {
   const bool dry_run = args.Has("--dry-run");
   ckpt::Pruned pruned;
   if (dry_run) {
-    pruned.removed = ckpt::PlanPrune(fs, dir, retention);
+    pruned = ckpt::PlanPrune(fs, dir, retention);
   } else {
     pruned = ckpt::Prune(fs, dir, retention);
   }

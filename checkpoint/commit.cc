@@ -163,8 +163,7 @@ std::string CommitStep(FileSystem& fs, const SavePlan& plan,
 
 void AbandonStep(FileSystem& fs, const SavePlan& plan) {
   try {
-    const std::string dir = TemporaryDir(plan);
-    if (fs.Exists(dir)) fs.RemoveTree(dir);
+    fs.RemoveTree(TemporaryDir(plan));
   } catch (const Error&) {  // Prune of a later attempt removes what is left
   }
 }

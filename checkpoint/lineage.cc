@@ -13,7 +13,7 @@ Lineages::Lineages(const FileSystem& fs, const std::vector<StepEntry>& steps) {
     Known& known = known_.emplace_back();
     known.step = entry.step;
     const std::string path = entry.dir + "/" + kCommitName;
-    const std::string text = fs.ReadAll(path);
+    const std::string text = entry.unreadable == 0 ? fs.ReadAll(path) : "";
     try {
       const Manifest manifest = DecodeManifest(text, path);
       known.attempt = manifest.state.attempt;

@@ -12,8 +12,9 @@ namespace contrail::ckpt {
 
 class Lineages {
  public:
-  // Reads the COMMIT of every step; E-IO where one cannot be read. One that is no sound manifest
-  // (or of a later version) has no lineage, and nothing comes from it.
+  // Reads the COMMIT of every step; E-IO where one cannot be read that could be a moment ago. A
+  // step that is listed as unreadable, or whose COMMIT is no sound manifest (or of a later
+  // version), has no lineage, and nothing comes from it.
   Lineages(const FileSystem& fs, const std::vector<StepEntry>& steps);
 
   // Indices into `steps`: `head`, then what it came from, newest first, as far as it is there.

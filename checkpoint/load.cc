@@ -181,8 +181,7 @@ std::string Resolve(const FileSystem& fs, const std::string& dir) {
                     "has no COMMIT: the save never finished, its bytes cannot be trusted",
                     "use a committed step (contrail checkpoint list)");
   // What a resume would go on from: the highest number may be of a branch that the run has left.
-  for (const StepEntry& step : ResumeOrder(fs, CheckpointsDir(fs, dir)))
-    if (step.damage.empty()) return step.dir;
+  if (const auto step = FirstUsable(ResumeOrder(fs, CheckpointsDir(fs, dir)))) return step->dir;
   throw UserError("E-CKPT-MISSING", dir, "holds no committed checkpoint",
                   "give a step directory or a run directory with one");
 }

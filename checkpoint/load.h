@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,20 @@ struct StepEntry {
   uint64_t step = 0;
   std::string dir;          // .../step_00001200
   std::string damage = {};  // or the whole line that says why it cannot be used
+  int unreadable = 0;       // or errno: what reading it failed with, so that none of it can be told
 };
+
+// What to throw where a step that could not be read is what somebody needs.
+IoError WhyUnreadable(const StepEntry& entry);
 
 // Committed steps (those with a whole COMMIT of any version), newest first, each step once.
 // Uncommitted directories are not listed. An empty or missing directory gives an empty list. Never
-// throws for what a crash can leave, but E-IO where a directory or a COMMIT cannot be read: a step
-// that cannot be seen for a moment is not gone. Should a crash have come between the two renames of
-// a superseding commit, the step's superseded directory is listed in its place.
+// throws for what a crash can leave, but E-IO where checkpoints_dir cannot be listed. Should a
+// crash have come between the two renames of a superseding commit, the step's superseded directory
+// is listed in its place.
+//
+// A step whose COMMIT cannot be read is listed with that (`unreadable`): one that cannot be seen
+// for a moment is not gone, and one in a corner that nobody needs holds up nothing.
 //
 // Directories with a step's name and no whole COMMIT go to `damaged`: no crash leaves such a one,
 // COMMIT is durable before the directory gets its name.
@@ -34,6 +42,14 @@ std::vector<StepEntry> ListSteps(const FileSystem& fs, const std::string& checkp
 // wrong, or is missing beside a whole COMMIT. Any other error (E-IO, out of memory ...) says only
 // that it could not be read now: whoever goes back to an older step because of one loses work.
 bool IsDamage(const Error& error);
+
+// The first of `steps`, as ResumeOrder (newest.h) gives them, that `use` can use; nullopt: none.
+// One that is damaged, or that `use` throws damage of (IsDamage), goes to `passed_over` with its
+// damage, and the next one is tried. Throws what else `use` throws, and WhyUnreadable where a step
+// is reached that could not be read: to use an older one in its place would lose work.
+using OfStep = std::function<void(const StepEntry& step)>;
+std::optional<StepEntry> FirstUsable(const std::vector<StepEntry>& steps, const OfStep& use = {},
+                                     const OfStep& passed_over = {});
 
 // One committed step. Reading never goes through index.h5.
 class StepReader {

@@ -7,6 +7,7 @@
 #include "checkpoint/format.h"
 #include "checkpoint/lineage.h"
 #include "common/error.h"
+#include "common/token.h"
 
 namespace contrail::ckpt {
 namespace {
@@ -34,6 +35,13 @@ size_t IndexOf(const std::vector<StepEntry>& steps, uint64_t step) {
   return static_cast<size_t>(found - steps.begin());
 }
 
+void RemoveIfThere(FileSystem& fs, const std::string& path) {
+  try {
+    if (fs.KindOf(path) != EntryKind::kNone) fs.RemoveFile(path);
+  } catch (const Error&) {  // the next attempt's start removes it
+  }
+}
+
 enum Class { kOnward = 0, kBefore, kOther, kElsewhere };
 
 // How each of `whole` stands to the step that newest.json names.
@@ -50,8 +58,8 @@ std::vector<Class> Classify(const FileSystem& fs, const std::vector<StepEntry>& 
   std::vector<Class> classes(whole.size(), kOther);
   for (size_t i = 0; i < whole.size(); ++i) {
     if (whole[i].step <= newest.step) continue;
-    // One that says nothing of its lineage (of a newer program) is not passed over in silence. A
-    // crash may have come after another copy of the named step took its place.
+    // One that says nothing of its lineage (unreadable, or of a newer program) is not passed over
+    // in silence. A crash may have come after another copy of the named step took its place.
     const bool onward = lineages.Of(i).empty() || lineages.ComesFrom(i, newest.lineage) ||
                         (named < whole.size() && lineages.ComesFrom(i, lineages.Of(named)));
     classes[i] = onward ? kOnward : kElsewhere;
@@ -69,7 +77,23 @@ void WriteNewest(FileSystem& fs, const std::string& checkpoints_dir, const Newes
                                          {"dir", newest.dir},
                                          {"lineage", newest.lineage},
                                          {"attempt", newest.attempt}};
-  fs.WriteAtomically(PathOf(checkpoints_dir), object.dump() + "\n");
+  ReplaceNewest(fs, checkpoints_dir, object.dump() + "\n");
+}
+
+void ReplaceNewest(FileSystem& fs, const std::string& checkpoints_dir, const std::string& text) {
+  // A name of its own: one that takes itself for the owner of the run may write at the same time.
+  const std::string temporary = checkpoints_dir + "/" + kNewestTemporary + "-" + RandomToken();
+  try {
+    const auto file = fs.Open(temporary, FileSystem::Mode::kExclusive);
+    file->PWrite(text.data(), text.size(), 0);
+    file->Sync();
+    file->Close();
+    fs.Rename(temporary, PathOf(checkpoints_dir));
+  } catch (const Error&) {
+    RemoveIfThere(fs, temporary);
+    throw;
+  }
+  fs.SyncDir(checkpoints_dir);
 }
 
 std::optional<Newest> ReadNewest(const FileSystem& fs, const std::string& checkpoints_dir) {

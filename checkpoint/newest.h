@@ -24,8 +24,11 @@ struct Newest {
   uint64_t attempt = 0;
 };
 
-// Replaces the file as a whole.
+inline constexpr const char* kNewestTemporary = "newest.json.tmp";  // and what else is in the name
+
+// Both replace the file as a whole; the second by a text that it held before. Throw E-IO.
 void WriteNewest(FileSystem& fs, const std::string& checkpoints_dir, const Newest& newest);
+void ReplaceNewest(FileSystem& fs, const std::string& checkpoints_dir, const std::string& text);
 // nullopt where there is none: nothing was committed yet, or by a program that did not know it.
 // Throws E-IO where it cannot be read, E-CKPT-LOST where its text is damaged.
 std::optional<Newest> ReadNewest(const FileSystem& fs, const std::string& checkpoints_dir);
@@ -40,8 +43,10 @@ void GoOnFrom(FileSystem& fs, const std::string& checkpoints_dir, const StepEntr
 //   that step; the steps it came from; other older ones
 //
 // Newer steps that did not come from it belong to another branch and are left out. Without
-// newest.json: every step, by number. Throws E-IO where it cannot be told, and E-CKPT-LOST where
-// the step named, and all that came from it, are gone.
+// newest.json: every step, by number. One that could not be read says so (`unreadable`) in the
+// place that its number gives it; whoever reaches it there must stop (FirstUsable). Throws E-IO
+// where it cannot be told what is there, and E-CKPT-LOST where the step named, and all that came
+// from it, are gone.
 std::vector<StepEntry> ResumeOrder(const FileSystem& fs, const std::string& checkpoints_dir);
 
 }  // namespace contrail::ckpt

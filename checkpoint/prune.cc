@@ -13,9 +13,11 @@ namespace {
 
 enum class Use { kUsable, kDamaged, kOfNewerProgram };
 
-Use UseOf(const FileSystem& fs, const std::string& dir) {
+// Throws E-IO where it cannot be told.
+Use UseOf(const FileSystem& fs, const StepEntry& entry) {
+  if (entry.unreadable != 0) throw WhyUnreadable(entry);
   try {
-    StepReader::Open(fs, dir);
+    StepReader::Open(fs, entry.dir);
     return Use::kUsable;
   } catch (const Error& error) {
     if (error.id() == "E-CKPT-VERSION") return Use::kOfNewerProgram;
@@ -42,9 +44,14 @@ size_t IndexOf(const std::vector<StepEntry>& steps, const std::string& dir) {
 
 // The directory of what a resume would start from, "" where there is nothing.
 std::string DefaultHead(const FileSystem& fs, const std::string& checkpoints_dir) {
-  for (const StepEntry& entry : ResumeOrder(fs, checkpoints_dir))
-    if (entry.damage.empty() && UseOf(fs, entry.dir) != Use::kDamaged) return entry.dir;
-  return "";
+  const auto step = FirstUsable(ResumeOrder(fs, checkpoints_dir), [&fs](const StepEntry& entry) {
+    try {
+      StepReader::Open(fs, entry.dir);
+    } catch (const Error& error) {
+      if (error.id() != "E-CKPT-VERSION") throw;
+    }
+  });
+  return step ? step->dir : "";
 }
 
 // Which steps stay, by directory.
@@ -69,6 +76,8 @@ class Kept {
       dirs_.insert(checkpoints_dir + "/" + newest->dir);
   }
 
+  // Why a step stays that might have gone, a line each.
+  const std::vector<std::string>& problems() const { return problems_; }
   bool Has(const std::string& dir) const { return dirs_.count(dir) > 0; }
   // Whether a step that is not kept goes; `step` is the number its name speaks of.
   bool Goes(const std::string& dir, uint64_t step) const {
@@ -77,9 +86,15 @@ class Kept {
 
  private:
   void Offer(const StepEntry& entry) {
-    const Use use = UseOf(fs_, entry.dir);
-    if (use == Use::kOfNewerProgram) dirs_.insert(entry.dir);  // not ours to judge
-    if (use != Use::kUsable) return;
+    try {
+      const Use use = UseOf(fs_, entry);
+      if (use == Use::kOfNewerProgram) dirs_.insert(entry.dir);  // not ours to judge
+      if (use != Use::kUsable) return;
+    } catch (const IoError& error) {
+      dirs_.insert(entry.dir);
+      problems_.push_back(entry.dir + " stays, it cannot be told what it is: " + error.what());
+      return;
+    }
     usable_.insert(entry.dir);
     if (filled_ == places_) return;
     ++filled_;
@@ -93,6 +108,7 @@ class Kept {
   uint64_t oldest_ = UINT64_MAX;  // of the kept steps
   std::set<std::string> dirs_;
   std::set<std::string> usable_;
+  std::vector<std::string> problems_;
 };
 
 // A name for a directory that is about to be emptied; one that could not be emptied has taken
@@ -142,26 +158,29 @@ Pruned Remove(FileSystem& fs, const std::string& checkpoints_dir,
 
 }  // namespace
 
-std::vector<std::string> PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
-                                   const Retention& retention) {
+Pruned PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
+                 const Retention& retention) {
   const Kept kept(fs, checkpoints_dir, retention);
-  std::vector<std::string> doomed;
+  Pruned plan{{}, kept.problems()};
   for (const std::string& name : fs.List(checkpoints_dir)) {
     const std::string dir = checkpoints_dir + "/" + name;
     if (kept.Has(dir)) continue;
     if (IsDeleting(name)) {
-      doomed.push_back(dir);
+      plan.removed.push_back(dir);
     } else if (const auto writer = ParseTemporaryName(name)) {
-      if (writer->attempt < retention.attempt) doomed.push_back(dir);
+      if (writer->attempt < retention.attempt) plan.removed.push_back(dir);
     } else if (ParseStepName(name) || ParseSupersededName(name)) {
-      if (kept.Goes(dir, StepOf(name))) doomed.push_back(dir);
+      if (kept.Goes(dir, StepOf(name))) plan.removed.push_back(dir);
     }
   }
-  return doomed;
+  return plan;
 }
 
 Pruned Prune(FileSystem& fs, const std::string& checkpoints_dir, const Retention& retention) {
-  return Remove(fs, checkpoints_dir, PlanPrune(fs, checkpoints_dir, retention));
+  Pruned plan = PlanPrune(fs, checkpoints_dir, retention);
+  Pruned pruned = Remove(fs, checkpoints_dir, plan.removed);
+  pruned.problems.insert(pruned.problems.begin(), plan.problems.begin(), plan.problems.end());
+  return pruned;
 }
 
 Pruned RemoveLeftovers(FileSystem& fs, const std::string& checkpoints_dir, uint64_t attempt,
@@ -171,7 +190,9 @@ Pruned RemoveLeftovers(FileSystem& fs, const std::string& checkpoints_dir, uint6
     const auto writer = ParseTemporaryName(name);
     const bool dead = writer && (writer->attempt < attempt ||
                                  (writer->attempt == attempt && writer->owner != owner));
-    if (dead || IsDeleting(name)) doomed.push_back(checkpoints_dir + "/" + name);
+    if (dead || IsDeleting(name) || name.starts_with(kNewestTemporary)) {
+      doomed.push_back(checkpoints_dir + "/" + name);
+    }
   }
   return Remove(fs, checkpoints_dir, doomed);
 }

@@ -30,20 +30,21 @@ struct Retention {
 
 struct Pruned {
   std::vector<std::string> removed;
-  std::vector<std::string> problems;  // a whole line for each one that could not be removed
+  std::vector<std::string> problems;  // a line for each one that could not be removed, or read
 };
 
 // A directory is renamed before it is emptied, so a half-removed one never looks committed. Goes on
-// past a directory that cannot be removed. Throws E-IO where it cannot be told what is there, or
-// E-CKPT-LOST (newest.h): then nothing was removed. Can be repeated.
+// past a directory that cannot be removed; a step that cannot be read stays. Throws E-IO where it
+// cannot be told what is there or what a resume would start from, or E-CKPT-LOST (newest.h): then
+// nothing was removed. Can be repeated.
 Pruned Prune(FileSystem& fs, const std::string& checkpoints_dir, const Retention& retention);
 // What Prune would remove.
-std::vector<std::string> PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
-                                   const Retention& retention);
+Pruned PlanPrune(const FileSystem& fs, const std::string& checkpoints_dir,
+                 const Retention& retention);
 
-// Removes what dead writers left: half-removed directories, and temporary ones of earlier attempts
-// and of other owners of this one. For the start of attempt `attempt` of `owner`, which holds the
-// run: a full disk has no room for them beside the next save.
+// Removes what dead writers left: half-removed directories, temporary ones of earlier attempts and
+// of other owners of this one, and what was to become newest.json. For the start of attempt
+// `attempt` of `owner`, which holds the run: a full disk has no room for them beside the next save.
 Pruned RemoveLeftovers(FileSystem& fs, const std::string& checkpoints_dir, uint64_t attempt,
                        const std::string& owner);
 

@@ -88,7 +88,7 @@ void ImportCheckpoint(FileSystem& fs, ModelWeights& weights, const std::string& 
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   model::files::RequireNew(fs, target);
   const std::string temporary = target + ".tmp";
-  if (fs.Exists(temporary)) fs.RemoveTree(temporary);
+  fs.RemoveTree(temporary);
   fs.MakeDir(temporary);
   try {
     fs.Rename(Save(fs, weights, temporary), target);

@@ -53,7 +53,7 @@ void ExportFolder(FileSystem& fs, StepWeights& weights, std::string out) {
   model::files::RequireNew(fs, out);
   const auto tokenizer = data::HuggingFaceTokenizerFiles(TokenizerOf(weights.step().state()));
   const std::string temporary = out + ".tmp";
-  if (fs.Exists(temporary)) fs.RemoveTree(temporary);
+  fs.RemoveTree(temporary);
   fs.MakeDir(temporary);
   try {
     model::files::ExportHuggingFace(fs, weights, temporary);
@@ -61,7 +61,7 @@ void ExportFolder(FileSystem& fs, StepWeights& weights, std::string out) {
     fs.Rename(temporary, out);
     fs.SyncDir(model::files::FolderOf(out));
   } catch (...) {
-    if (fs.Exists(temporary)) fs.RemoveTree(temporary);
+    fs.RemoveTree(temporary);
     throw;
   }
 }

@@ -127,6 +127,8 @@ std::optional<AttemptEnd> Attempt::Check() {
   if (const std::string line = speaks ? NamedCause(failure.rank) : ""; !line.empty()) {
     failure.detail += ": " + line;
   }
+  const bool killed = failure.detail.find("signal 9") != std::string::npos;
+  if (killed && failure.host == host_) failure.detail += memory_.Word();
   return Fail(failure, before_first_end_ > 0 ? before_first_end_ : previous_look_);
 }
 

@@ -13,6 +13,7 @@
 #include "launcher/end_records.h"
 #include "launcher/hang.h"
 #include "launcher/log_pump.h"
+#include "launcher/memory_watch.h"
 #include "launcher/policy.h"
 #include "launcher/spawn.h"
 #include "launcher/stop_signals.h"
@@ -62,6 +63,7 @@ class Attempt {
   const AttemptPlan plan_;
   const monitor::RunDir run_;
   const std::string host_;
+  const MemoryWatch memory_;
   StopSignals& signals_;
   const std::function<void(const JobView&)> observe_;
   Watch watch_;

@@ -161,6 +161,14 @@ void Reporter::Recovered(const monitor::Incident& incident) {
         " load=" + Seconds(incident.load) + " redone=" + Seconds(incident.redone));
 }
 
+void Reporter::Noted(const monitor::Incident& incident) {
+  progress_.last_event = incident.cause + ": " + incident.detail;
+  Event(incident.cause + " step=" + std::to_string(incident.step) +
+        (incident.rank >= 0 ? " rank=" + std::to_string(incident.rank) : "") +
+        (incident.host.empty() ? "" : " host=" + incident.host) +
+        " detail=" + Quoted(incident.detail));
+}
+
 void Reporter::Stopping(const std::string& signal) {
   progress_.state = "saving";
   Event("stopping signal=" + signal);

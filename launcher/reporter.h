@@ -28,6 +28,8 @@ class Reporter {
   void Failed(const Failure& failure, const AttemptEnd& end);
   void Restarting(int attempt, std::optional<uint64_t> from_step, double backoff);
   void Recovered(const monitor::Incident& incident);
+  // What ended no attempt: a step that was skipped, a checkpoint that was passed over.
+  void Noted(const monitor::Incident& incident);
   void Stopping(const std::string& signal);
   void Evaluating(const std::string& dataset);
   void Closing(const monitor::Summary& summary);

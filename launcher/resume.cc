@@ -5,67 +5,18 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/load.h"
-#include "checkpoint/newest.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "configs/load.h"
 #include "launcher/commands.h"
+#include "launcher/go_back.h"
+#include "launcher/host_room.h"
 #include "launcher/patience.h"
 #include "launcher/ranks.h"
 #include "launcher/run_setup.h"
 #include "launcher/supervise.h"
 
 namespace contrail::launcher {
-namespace {
-
-// The step among `steps`. Throws UserError E-CKPT-MISSING where it is not committed.
-const ckpt::StepEntry& FindStep(const std::vector<ckpt::StepEntry>& steps, uint64_t step,
-                                const monitor::RunDir& run) {
-  std::string there;
-  for (const ckpt::StepEntry& entry : steps) {
-    if (entry.step == step) return entry;
-    there += (there.empty() ? "" : ", ") + std::to_string(entry.step);
-  }
-  throw UserError("E-CKPT-MISSING", "--from",
-                  "no committed step " + std::to_string(step) + " in " + run.Checkpoints(),
-                  there.empty() ? "it holds none" : "committed: " + there);
-}
-
-// --from STEP goes back: newer steps are set aside, or the next restart would start from them.
-// Returns what brings them back.
-std::function<void()> GoBackTo(FileSystem& fs, const monitor::RunDir& run, uint64_t step,
-                               int attempt) {
-  const auto steps = ckpt::ListSteps(fs, run.Checkpoints());
-  const ckpt::StepEntry& found = FindStep(steps, step, run);
-  // First: should this program be killed among the renames, no step that moved counts as lost.
-  const std::string newest = run.Checkpoints() + "/" + ckpt::kNewestName;
-  const std::optional<std::string> named = fs.ReadIfThere(newest);
-  ckpt::GoOnFrom(fs, run.Checkpoints(), found);
-  const std::string aside = run.root + "/superseded/attempt_" + std::to_string(attempt);
-  std::vector<std::pair<std::string, std::string>> moved;
-  for (const ckpt::StepEntry& entry : steps) {
-    if (entry.step <= step) continue;
-    const std::string to = aside + entry.dir.substr(entry.dir.rfind('/'));
-    fs.MakeDirs(aside);
-    fs.Rename(entry.dir, to);
-    fs.SyncDir(aside);
-    fs.SyncDir(run.Checkpoints());
-    LogInfo("contrail: set aside step=" + std::to_string(entry.step) + " to=" + aside);
-    moved.emplace_back(entry.dir, to);
-  }
-  return [&fs, run, moved, newest, named] {
-    for (const auto& [from, to] : moved) fs.Rename(to, from);
-    if (!moved.empty()) fs.SyncDir(run.Checkpoints());
-    if (named) {
-      fs.WriteAtomically(newest, *named);
-    } else {
-      fs.RemoveFile(newest);
-    }
-  };
-}
-
-}  // namespace
 
 bool RequeuedRun(const monitor::RunDir& run, const std::optional<slurm::Allocation>& allocation) {
   if (!allocation || allocation->restart_count < 1) return false;
@@ -94,7 +45,10 @@ void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunCl
   // In a requeued job nobody waits for words: files that are not there yet are an outage, and the
   // ranks find that out with more patience.
   const bool requeued = RequeuedRun(run, job.allocation);
-  if (!requeued) CheckInputs(job.config);
+  if (!requeued) {
+    CheckInputs(job.config);
+    CheckHostRoom(ReadHostRoom(), RanksOfANode(job.config, job.allocation));
+  }
   FindMpirun(job.config);
   WorkerProgram();
   // A requeued job's script says the same words again. What they asked for has been done: to go
@@ -105,7 +59,7 @@ void Prepare(const monitor::RunDir& run, const ParsedArgs& args, Job& job, RunCl
   }
   if (args.Has("--from")) {
     job.from = static_cast<uint64_t>(args.Int("--from", 0, 0, INT64_MAX));
-    FindStep(ckpt::ListSteps(fs, run.Checkpoints()), *job.from, run);
+    FindStep(fs, run, *job.from);
   }
   Claim(run, job, claim);
 }

@@ -39,17 +39,24 @@ std::string ProblemOf(const std::function<void()>& write) {
 using ReadNotes = std::vector<monitor::Incident> (*)(const monitor::RunDir& run, int attempt,
                                                      const FileSystem& fs);
 
+// What all kinds of notes say of a step.
+template <typename Note>
+monitor::Incident IncidentOf(const Note& note, const char* cause, const std::string& detail) {
+  monitor::Incident incident;
+  incident.cause = cause;
+  incident.detail = detail;
+  incident.step = note.step;
+  incident.time = note.time;
+  return incident;
+}
+
 std::vector<monitor::Incident> SkippedSteps(const monitor::RunDir& run, int attempt,
                                             const FileSystem& fs) {
   std::vector<monitor::Incident> incidents;
   for (const monitor::BadStep& step : monitor::ReadBadSteps(run, attempt, fs)) {
-    monitor::Incident& incident = incidents.emplace_back();
-    incident.cause = "bad_step";
+    monitor::Incident& incident = incidents.emplace_back(IncidentOf(step, "bad_step", step.detail));
     incident.rank = step.rank;
     incident.host = step.host;
-    incident.detail = step.detail;
-    incident.step = step.step;
-    incident.time = step.time;
   }
   return incidents;
 }
@@ -58,11 +65,7 @@ std::vector<monitor::Incident> DamagedSteps(const monitor::RunDir& run, int atte
                                             const FileSystem& fs) {
   std::vector<monitor::Incident> incidents;
   for (const monitor::DamagedStep& step : monitor::ReadDamagedSteps(run, attempt, fs)) {
-    monitor::Incident& incident = incidents.emplace_back();
-    incident.cause = "checkpoint_damaged";
-    incident.detail = step.why;
-    incident.step = step.step;
-    incident.time = step.time;
+    incidents.push_back(IncidentOf(step, step.cause.c_str(), step.why));
   }
   return incidents;
 }
@@ -163,10 +166,17 @@ std::future<int> RunRecord::Claim(int attempt, const monitor::Lease& self) {
 std::optional<uint64_t> RunRecord::NewestCommitted() {
   return files_.Ask(
       [&fs = fs_, dir = run_.Checkpoints()] {
-        for (const ckpt::StepEntry& step : ckpt::ResumeOrder(fs, dir)) {
-          if (step.damage.empty()) return step.step;
-        }
-        return uint64_t{0};
+        const auto step = ckpt::FirstUsable(ckpt::ResumeOrder(fs, dir));
+        return step ? step->step : uint64_t{0};
+      },
+      kAnswer);
+}
+
+std::optional<bool> RunRecord::WentOnFrom(uint64_t step) {
+  return files_.Ask(
+      [&fs = fs_, dir = run_.Checkpoints(), step] {
+        const auto newest = ckpt::ReadNewest(fs, dir);
+        return newest && newest->step != step;
       },
       kAnswer);
 }

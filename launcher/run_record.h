@@ -34,6 +34,9 @@ class RunRecord {
   // The step that a restart goes on from, 0 = none; nothing where that cannot be told within two
   // seconds.
   std::optional<uint64_t> NewestCommitted();
+  // Whether something was committed since the run went back to `step`: newest.json names another
+  // one. Nothing where that cannot be told.
+  std::optional<bool> WentOnFrom(uint64_t step);
   // How many committed steps there are; 0 where that cannot be told.
   int CommittedSteps();
   // Of the part before a resume, as it was at the start.

@@ -41,7 +41,8 @@ Supervisor::Supervisor(const Job& job, LeaseKeeper& lease, int first_attempt, St
       policy_({.max_restarts = job.config.launcher.max_restarts,
                .outage_seconds = 60 * job.config.launcher.outage_minutes}),
       reporter_(job.run.root, job.config.telemetry.status_seconds),
-      closing_(job.config.train.global_batch_size, record_, reporter_) {}
+      closing_(job.config.train.global_batch_size, record_, reporter_),
+      from_(job.from) {}
 
 Outcome Supervisor::Run() {
   try {
@@ -154,8 +155,7 @@ AttemptPlan Supervisor::Plan() const {
   const SharedNames names = shared_memory_.Names(attempt_, OwnerToken());
   plan.board = names.board;
   plan.scratch = names.scratch;
-  // --from stands until something was committed on top of it.
-  if (job_.from && Committed() <= *job_.from) plan.from = job_.from;
+  plan.from = from_;
   return plan;
 }
 
@@ -173,14 +173,19 @@ void Supervisor::See(const JobView& view) {
     reporter_.Recovered(*incident);
   }
   // What ends no attempt becomes an incident of its own as it happens.
-  for (const auto& note : record_.NewNotes(attempt_, Ranks(), view.now)) record_.Append(note);
+  TakeNotes(record_.NewNotes(attempt_, Ranks(), view.now));
+}
+
+void Supervisor::TakeNotes(const std::vector<monitor::Incident>& notes) {
+  for (const monitor::Incident& note : notes) {
+    record_.Append(note);
+    reporter_.Noted(note);
+  }
 }
 
 // What the attempt leaves: skipped steps, checkpoints.
 void Supervisor::Learn(const AttemptEnd& end) {
-  for (const auto& note : record_.NewNotes(attempt_, Ranks(), Now(), /*all=*/true)) {
-    record_.Append(note);
-  }
+  TakeNotes(record_.NewNotes(attempt_, Ranks(), Now(), /*all=*/true));
   const std::optional<uint64_t> newest = record_.NewestCommitted();
   const bool said = end.last.training && end.last.committed_step > end.last.base_step;
   committed_in_attempt_ = said || (newest && committed_ && *newest > *committed_);
@@ -190,6 +195,7 @@ void Supervisor::Learn(const AttemptEnd& end) {
   } else if (said) {
     committed_ = end.last.committed_step;
   }
+  if (from_ && record_.WentOnFrom(*from_).value_or(false)) from_.reset();
   trained_ = trained_ || Committed() > 0 || tally_.trained();
 }
 

@@ -48,6 +48,7 @@ class Supervisor {
   bool ClaimNext();
   AttemptPlan Plan() const;
   void See(const JobView& view);
+  void TakeNotes(const std::vector<monitor::Incident>& notes);
   void Learn(const AttemptEnd& end);
   bool Refused(const AttemptEnd& end, const Progress& progress) const;
   uint64_t Committed() const { return committed_.value_or(0); }
@@ -82,6 +83,7 @@ class Supervisor {
   // The committed step that a restart goes on from, 0 = none yet; nothing where that could not be
   // told.
   std::optional<uint64_t> committed_;
+  std::optional<uint64_t> from_;       // Job::from, until something was committed on top of it
   bool committed_in_attempt_ = false;  // by the last attempt
   bool committed_any_ = false;         // since the start
   bool trained_ = false;               // the run, at any time

@@ -1,6 +1,7 @@
 #include "common/error.h"
 #include "configs/load.h"
 #include "launcher/commands.h"
+#include "launcher/host_room.h"
 #include "launcher/ranks.h"
 #include "launcher/resume.h"
 #include "launcher/run_setup.h"
@@ -22,6 +23,7 @@ int RunTrain(const ParsedArgs& args) {
     return ResumeRun(job.run, args);
   }
   CheckInputs(job.config);
+  CheckHostRoom(ReadHostRoom(), RanksOfANode(job.config, job.allocation));
   FindMpirun(job.config);
   WorkerProgram();
   job.created = true;

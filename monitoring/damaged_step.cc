@@ -6,8 +6,11 @@
 namespace contrail::monitor {
 
 void AppendDamagedStep(const RunDir& run, int attempt, const DamagedStep& step, FileSystem& fs) {
-  const nlohmann::json object = {
-      {"step", step.step}, {"dir", step.dir}, {"why", step.why}, {"time", step.time}};
+  const nlohmann::json object = {{"step", step.step},
+                                 {"dir", step.dir},
+                                 {"why", step.why},
+                                 {"time", step.time},
+                                 {"cause", step.cause}};
   fs.MakeDirs(run.Attempt(attempt));
   const std::string path = run.DamagedSteps(attempt);
   const std::string line = DumpLine(object) + "\n";
@@ -24,7 +27,8 @@ std::vector<DamagedStep> ReadDamagedSteps(const RunDir& run, int attempt, const 
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
     if (!object.is_object()) continue;
     steps.push_back({Field<uint64_t>(object, "step", 0), Field<std::string>(object, "dir", ""),
-                     Field<std::string>(object, "why", ""), Field(object, "time", 0.0)});
+                     Field<std::string>(object, "why", ""), Field(object, "time", 0.0),
+                     Field<std::string>(object, "cause", kPassedOver)});
   }
   return steps;
 }

@@ -1,7 +1,8 @@
 #pragma once
-// attempts/attempt_A/damaged_steps.jsonl: committed steps that an attempt passed over when it
-// resumed, because they are damaged. Going back to an older checkpoint loses work, so it is never
-// silent. Written by rank 0, read by the launcher, which makes incidents of them.
+// attempts/attempt_A/damaged_steps.jsonl: checkpoints that an attempt could not do with as it
+// should, in two kinds. Going back to an older checkpoint loses work, and one that does not go
+// fills the disk some day, so neither is silent. Written by rank 0, read by the launcher, which
+// makes incidents of them.
 
 #include <cstdint>
 #include <string>
@@ -12,11 +13,15 @@
 
 namespace contrail::monitor {
 
+inline constexpr const char* kPassedOver = "checkpoint_damaged";  // a resume passed it over
+inline constexpr const char* kStays = "checkpoint_stays";         // pruning could not remove it
+
 struct DamagedStep {
-  uint64_t step = 0;
-  std::string dir;  // of the checkpoint
-  std::string why;  // the whole line
-  double time = 0;  // Unix seconds
+  uint64_t step = 0;  // its own; of one that stays, the step that was committed last
+  std::string dir;    // of the checkpoint; "" where the line alone names it
+  std::string why;    // the whole line
+  double time = 0;    // Unix seconds
+  std::string cause = kPassedOver;
 };
 
 // One line, fsynced. Makes the attempt's directory where needed.

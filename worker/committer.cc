@@ -13,6 +13,7 @@
 #include "common/leashed_file_system.h"
 #include "common/log.h"
 #include "monitoring/first_commit.h"
+#include "worker/tell_stays.h"
 
 namespace contrail::worker {
 
@@ -56,25 +57,21 @@ struct Committer::State {
       CheckFence(writer, fs);
       ckpt::WriteNewest(fs, order.plan.checkpoints_dir,
                         {step.step, dir.substr(dir.rfind('/') + 1), result.lineage, step.attempt});
-      if (order.first_of_attempt) {
+      if (order.tell_first) {
         monitor::WriteFirstCommit(writer.run, writer.attempt, step.step, fs);
+        result.told_first = true;
       }
       committed = true;
       CheckFence(writer, fs);
-      Report(ckpt::Prune(fs, order.plan.checkpoints_dir,
-                         {order.keep_last, static_cast<uint64_t>(writer.attempt), dir}));
+      const ckpt::Pruned pruned =
+          ckpt::Prune(fs, order.plan.checkpoints_dir,
+                      {order.keep_last, static_cast<uint64_t>(writer.attempt), dir});
+      TellStays(fs, writer, step.step, pruned.problems);
     } catch (const std::exception& error) {
       LogWarning("after the checkpoint of step " + std::to_string(step.step) +
                  " was committed: " + error.what());
     }
     committed = true;
-  }
-
-  static void Report(const ckpt::Pruned& pruned) {
-    if (pruned.problems.empty()) return;
-    const size_t more = pruned.problems.size() - 1;
-    LogWarning(pruned.problems.front() +
-               (more > 0 ? " (and " + std::to_string(more) + " more)" : ""));
   }
 
   LeashedFileSystem fs;

@@ -3,7 +3,8 @@
 //
 //   fence        no other launcher has the run (worker/fence.h)
 //   the step     becomes visible (checkpoint/save.h)
-//   newest.json  names it; the attempt's first one leaves first_commit.json, too
+//   newest.json  names it; the attempt's first one leaves first_commit.json, too, or a later one
+//                where that failed
 //   prune        steps that are too old go
 //
 // From newest.json on the step is committed, whatever becomes of the rest.
@@ -26,7 +27,7 @@ class Committer {
   struct Order {
     Writer writer;
     int keep_last = 3;
-    bool first_of_attempt = false;
+    bool tell_first = false;  // leave first_commit.json
     ckpt::SavePlan plan;
     std::vector<std::string> reports;   // rank order
     monitor::CheckpointRecord record;   // of the save so far
@@ -35,6 +36,7 @@ class Committer {
   struct Result {
     std::string error;  // whole line; empty = committed
     std::string lineage;
+    bool told_first = false;  // first_commit.json is there
     monitor::CheckpointRecord record;
   };
 

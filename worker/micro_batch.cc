@@ -2,10 +2,11 @@
 
 #include <unistd.h>
 
-#include <fstream>
+#include <algorithm>
 
 #include "checkpoint/state.h"
 #include "common/error.h"
+#include "common/memory_limit.h"
 #include "common/strings.h"
 #include "model/loss.h"
 
@@ -90,19 +91,7 @@ FixedMemory MeasureFixed(const Config& config, const model::ModelSpec& spec, con
 uint64_t MemoryOfRank(int ranks_here) {
   uint64_t memory =
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  // The limits of this process's control group and of those above it (version 2).
-  std::string group;
-  std::ifstream membership("/proc/self/cgroup");
-  for (std::string line; std::getline(membership, line);) {
-    if (line.starts_with("0::")) group = line.substr(3);
-  }
-  while (!group.empty()) {
-    uint64_t limit = 0;
-    if (std::ifstream("/sys/fs/cgroup" + group + "/memory.max") >> limit) {
-      memory = std::min(memory, limit);
-    }
-    group.erase(std::min(group.size(), group.rfind('/')));
-  }
+  memory = std::min(memory, MemoryLimit());
   return memory / 10 * 9 / static_cast<uint64_t>(ranks_here);
 }
 

@@ -25,17 +25,13 @@ bool IsPrecision(const std::string& name) {
 std::string Recorded(const FileSystem& fs, const std::string& checkpoints_dir,
                      std::optional<uint64_t> from) {
   if (checkpoints_dir.empty()) return "";
-  const auto steps =
-      from ? ckpt::ListSteps(fs, checkpoints_dir) : ckpt::ResumeOrder(fs, checkpoints_dir);
-  for (const ckpt::StepEntry& entry : steps) {
-    if (!entry.damage.empty() || (from && entry.step != *from)) continue;
-    try {
-      return ckpt::StepReader::Open(fs, entry.dir)->state().precision;
-    } catch (const Error& error) {
-      if (!ckpt::IsDamage(error)) throw;
-    }
-  }
-  return "";
+  auto steps = from ? ckpt::ListSteps(fs, checkpoints_dir) : ckpt::ResumeOrder(fs, checkpoints_dir);
+  if (from) std::erase_if(steps, [&](const auto& entry) { return entry.step != *from; });
+  std::string recorded;
+  ckpt::FirstUsable(steps, [&](const ckpt::StepEntry& step) {
+    recorded = ckpt::StepReader::Open(fs, step.dir)->state().precision;
+  });
+  return recorded;
 }
 
 }  // namespace

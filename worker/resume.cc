@@ -145,13 +145,14 @@ std::vector<ckpt::StepEntry> AgreeOnSteps(const FileSystem& fs, Comm& comm,
   ReadTogether(comm, [&] {
     if (comm.rank() != 0) return;
     for (const ckpt::StepEntry& entry : FindSteps(fs, run, from)) {
-      text += std::to_string(entry.step) + "\n" + entry.dir + "\n" + entry.damage + "\n";
+      text += std::to_string(entry.step) + "\n" + entry.dir + "\n" + entry.damage + "\n" +
+              std::to_string(entry.unreadable) + "\n";
     }
   });
   const std::vector<std::string> lines = Split(comm.BroadcastText(text, 0), '\n');
   std::vector<ckpt::StepEntry> steps;
-  for (size_t i = 0; i + 2 < lines.size(); i += 3) {
-    steps.push_back({std::stoull(lines[i]), lines[i + 1], lines[i + 2]});
+  for (size_t i = 0; i + 3 < lines.size(); i += 4) {
+    steps.push_back({std::stoull(lines[i]), lines[i + 1], lines[i + 2], std::stoi(lines[i + 3])});
   }
   return steps;
 }
@@ -217,22 +218,23 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const monitor::RunDir&
                                 "`contrail checkpoint list` shows which there are"),
                       root);
   }
-  for (ckpt::StepEntry entry : steps) {
-    if (entry.damage.empty()) {
-      try {
-        return GoOnFromStep(fs, comm, entry.dir, config, plan, data_fingerprint, agreed, read,
-                            target(entry.step));
-      } catch (const AgreedError& error) {
-        if (!ckpt::IsDamage(error)) throw;
-        entry.damage = error.what();
-      }
-    }
-    if (from) throw AgreedError(ErrorKind::kEnvironment, "E-CKPT-CORRUPT", entry.damage, root);
-    if (!root) continue;
-    LogWarning(entry.damage + "; the step before it is used");
-    on_damage(entry);
+  std::optional<Resumed> resumed;
+  const auto use = [&](const ckpt::StepEntry& step) {
+    resumed = GoOnFromStep(fs, comm, step.dir, config, plan, data_fingerprint, agreed, read,
+                           target(step.step));
+  };
+  const auto passed_over = [&](const ckpt::StepEntry& step) {
+    if (from) throw AgreedError(ErrorKind::kEnvironment, "E-CKPT-CORRUPT", step.damage, root);
+    if (!root) return;
+    LogWarning(step.damage + "; the step before it is used");
+    on_damage(step);
+  };
+  try {
+    ckpt::FirstUsable(steps, use, passed_over);
+  } catch (const IoError& error) {  // of a step on the list, which is the same on all ranks
+    throw AgreedError(ErrorKind::kEnvironment, error.id(), error.what(), root);
   }
-  if (steps.empty()) return std::nullopt;
+  if (resumed || steps.empty()) return resumed;
   throw AgreedError(EnvironmentError("E-CKPT-CORRUPT", run.Checkpoints(),
                                      "none of its " + std::to_string(steps.size()) +
                                          " committed steps can be read",

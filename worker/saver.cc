@@ -1,7 +1,6 @@
 #include "worker/saver.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <system_error>
 #include <thread>
@@ -13,15 +12,16 @@
 #include "common/log.h"
 #include "common/strings.h"
 #include "worker/agree.h"
+#include "worker/errand.h"
+#include "worker/left_behind.h"
 
 namespace contrail::worker {
 namespace {
 
 constexpr const char* kFenced = "E-FENCED";
 constexpr double kLastCommit = 1;      // seconds that a commit may take when all else has ended
+constexpr double kTidyUp = 10;         // seconds for one operation of removing a failed save
 constexpr double kLongestPause = 0.1;  // seconds between two looks at a save that all wait for
-
-std::atomic<bool> left_behind{false};
 
 double Now() { return SystemClock().Monotonic(); }
 
@@ -55,18 +55,7 @@ ckpt::SavePlan PlaceOf(const ckpt::SavePlan& plan) {
   return place;
 }
 
-// Gives back the space of a save that was given up. That may hang as the save does, so nobody
-// waits.
-void RemoveAside(FileSystem& fs, const ckpt::SavePlan& place) {
-  try {
-    std::thread([&fs, place] { ckpt::AbandonStep(fs, place); }).detach();
-  } catch (const std::system_error&) {  // no thread: the next attempt's start removes it
-  }
-}
-
 }  // namespace
-
-bool WritersLeftBehind() { return left_behind; }
 
 Saver::Saver(FileSystem& fs, Comm& comm, Options options, OnCommit on_commit)
     : fs_(fs),
@@ -80,9 +69,9 @@ Saver::Saver(FileSystem& fs, Comm& comm, Options options, OnCommit on_commit)
 Saver::~Saver() {
   if (job_ && !job_->finished()) {
     job_->Abandon();
-    left_behind = true;
+    LeaveThreadBehind();
   }
-  if (commit_ && !commit_->Leave(kLastCommit)) left_behind = true;
+  if (commit_ && !commit_->Leave(kLastCommit)) LeaveThreadBehind();
 }
 
 void Saver::Fill(Pulse& pulse) {
@@ -204,7 +193,7 @@ void Saver::CollectReports() {
   std::vector<std::string> reports;
   for (int rank = 0; rank < comm_.size(); ++rank) {
     if (all[rank].starts_with("failed\n")) {
-      if (is_root()) ckpt::AbandonStep(fs_, plan);
+      GiveBackSpace();
       Failed("rank " + std::to_string(rank) + ": " + all[rank].substr(7));
       return;
     }
@@ -221,13 +210,13 @@ void Saver::CollectReports() {
     commit_ =
         std::make_unique<Committer>(fs_, Committer::Order{.writer = options_.writer,
                                                           .keep_last = options_.keep_last,
-                                                          .first_of_attempt = !committed_any_,
+                                                          .tell_first = !first_commit_told_,
                                                           .plan = std::move(plan),
                                                           .reports = std::move(reports),
                                                           .record = record,
                                                           .before_step = options_.before_commit});
   } catch (const std::system_error& error) {  // no thread
-    ckpt::AbandonStep(fs_, place_);
+    GiveBackSpace();
     Failed(EnvironmentError("E-IO", ckpt::TemporaryDir(place_),
                             std::string("could not start a thread: ") + error.what())
                .what());
@@ -242,13 +231,14 @@ void Saver::TakeCommitResult() {
   if (tidying && (!commit_->committed() || Moves(commit_->moved()))) return;
   const Committer::Result result = commit_->result();
   if (tidying && !commit_->Leave(0)) {
-    left_behind = true;
+    LeaveThreadBehind();
     LogWarning("removing old checkpoints in " + options_.writer.run.Checkpoints() +
                " does not come to an end; the run goes on without");
   }
   commit_.reset();
   if (!result.error.empty()) return Failed(result.error);
   parent_ = result.lineage;
+  first_commit_told_ = first_commit_told_ || result.told_first;
   Committed(result.record);
 }
 
@@ -265,21 +255,32 @@ void Saver::HearOfCommit() {
   GiveUpAfterTwo();
 }
 
+// The bytes of a save that failed go before the next one is begun: the disk may have room for one.
+void Saver::GiveBackSpace() {
+  if (!is_root()) return;
+  Errand errand(fs_, [place = place_](FileSystem& fs) { ckpt::AbandonStep(fs, place); });
+  if (errand.Wait(std::min(options_.stall_seconds, kTidyUp), options_.moved)) return;
+  LogWarning("removing " + ckpt::TemporaryDir(place_) +
+             " does not come to an end; the run goes on without");
+}
+
 // Every rank, at the same step: the running save has stood still on one of them for too long.
 void Saver::GiveUp(int stalled_rank) {
   const std::string what = job_ ? "its part of the checkpoint" : "the commit of the checkpoint";
   if (job_ && !job_->finished()) {
     job_->Abandon();
-    left_behind = true;
+    LeaveThreadBehind();
   }
   job_.reset();
   if (commit_) {
     commit_->GiveUp();
-    left_behind = true;
+    LeaveThreadBehind();
   }
   commit_.reset();
   commit_outstanding_ = false;
-  if (is_root()) RemoveAside(fs_, place_);
+  if (is_root()) {  // which may hang as the save does, so nobody waits
+    Errand(fs_, [place = place_](FileSystem& fs) { ckpt::AbandonStep(fs, place); });
+  }
   const Error stalled = EnvironmentError(
       "E-CKPT-STALLED", ckpt::TemporaryDir(place_),
       "rank " + std::to_string(stalled_rank) + " on " + hosts_[stalled_rank] + ": " + what +
@@ -290,7 +291,6 @@ void Saver::GiveUp(int stalled_rank) {
 
 void Saver::Committed(const monitor::CheckpointRecord& record) {
   failed_ = 0;
-  committed_any_ = true;
   committed_step_ = record.step;
   if (on_commit_) on_commit_(record);
 }

@@ -82,6 +82,7 @@ class Saver {
   void TakeCommitResult();
   void HearOfCommit();
   void GiveUp(int stalled_rank);
+  void GiveBackSpace();
   void Committed(const monitor::CheckpointRecord& record);
   void Failed(const std::string& line);
   void GiveUpAfterTwo();
@@ -101,15 +102,11 @@ class Saver {
   bool due_ = false;
   bool commit_outstanding_ = false;    // as far as this rank has been told
   std::unique_ptr<Committer> commit_;  // root
-  bool committed_any_ = false;         // by this attempt
+  bool first_commit_told_ = false;     // root: first_commit.json is there
   uint64_t committed_step_;            // root's word
   int failed_ = 0;                     // saves failed in a row; root's word
   std::string last_error_;             // of the last save that failed; root's word
   std::string parent_;                 // root: lineage of what was committed last
 };
-
-// Whether this process has left threads behind in the file system. They may be at work until it
-// ends, so it must end without taking static objects down (_exit).
-bool WritersLeftBehind();
 
 }  // namespace contrail::worker

@@ -14,6 +14,7 @@
 #include "worker/comm/comm.h"
 #include "worker/foreign_error.h"
 #include "worker/launch.h"
+#include "worker/left_behind.h"
 #include "worker/progress.h"
 #include "worker/signals.h"
 #include "worker/start_checks.h"
@@ -165,7 +166,7 @@ int TrainCommand(const std::vector<std::string>& args) {
   ShutdownMpi();
   // Threads may be left at work, after a failure or a save that was given up: they must not see
   // static objects go.
-  if ((code != kExitDone && code != kExitStopped) || WritersLeftBehind()) _exit(code);
+  if ((code != kExitDone && code != kExitStopped) || ThreadsLeftBehind()) _exit(code);
   return code;
 }
 

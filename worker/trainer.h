@@ -45,7 +45,7 @@ class Trainer {
   void ChangeResolution();
   void MakeSharedRunDir();
   Writer AsWriter() const;
-  void RemoveLeftovers();
+  void MakeRoom();
   void MakeStep();
   void MakeSaver();
   void StartLoader();
@@ -83,6 +83,7 @@ class Trainer {
   LossScale loss_scale_;  // where this attempt begins
   ckpt::RunState state_;  // the part that stays the same in this attempt
   std::string data_fingerprint_;
+  std::string resumed_dir_;   // the step that this attempt goes on from; "": none
   uint64_t done_ = 0;         // steps done, the skipped ones too
   uint64_t updates_ = 0;      // that the moments have seen
   double loss_ = 0;           // of the last one that was not skipped

@@ -1,5 +1,6 @@
 // How a Trainer comes to be: checks, weights, and the parts of a step.
-#include "checkpoint/prune.h"
+#include <algorithm>
+
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
@@ -11,6 +12,7 @@
 #include "worker/agree.h"
 #include "worker/fence.h"
 #include "worker/loss_check.h"
+#include "worker/make_room.h"
 #include "worker/micro_batch.h"
 #include "worker/open_data.h"
 #include "worker/start_checks.h"
@@ -19,7 +21,8 @@
 namespace contrail::worker {
 namespace {
 
-constexpr int kBatchesAhead = 2;  // kept ready by the loader
+constexpr int kBatchesAhead = 2;       // kept ready by the loader
+constexpr double kLongestTidyUp = 60;  // seconds for one operation of making room
 
 FlatParams::Options FlatOptions(const Config& config, at::ScalarType precision) {
   const bool text_masters = config.train.text_weights == "fp32";
@@ -43,7 +46,7 @@ Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
   CheckStart();
   Restore(launch_.from, launch_.fresh);
   MakeSharedRunDir();
-  RemoveLeftovers();
+  MakeRoom();
   MakeStep();
   StartReporter();
   MakeSaver();
@@ -126,6 +129,7 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
   }
   if (resumed) {
     done_ = resumed->state.step;
+    resumed_dir_ = resumed->dir;
     progress_.Resume(done_);
     loss_ = resumed->state.loss;
     state_.parent = resumed->lineage;
@@ -193,20 +197,18 @@ void Trainer::MakeSharedRunDir() {
 
 Writer Trainer::AsWriter() const { return {launch_.run, launch_.attempt, launch_.owner}; }
 
-// Before the first byte is written: a disk that a dead save has filled has no room for the next
-// one. Only what holds the run may clean up.
-void Trainer::RemoveLeftovers() {
+void Trainer::MakeRoom() {
+  const Doing doing(progress_, monitor::Activity::kSaving);
   ReadTogether(comm_, [&] {
     if (comm_.rank() != 0) return;
-    FileSystem& fs = PosixFileSystem();
-    CheckFence(AsWriter(), fs);
-    try {
-      const ckpt::Pruned pruned = ckpt::RemoveLeftovers(
-          fs, launch_.run.Checkpoints(), static_cast<uint64_t>(launch_.attempt), launch_.owner);
-      for (const std::string& problem : pruned.problems) LogWarning(problem);
-    } catch (const Error& error) {
-      LogWarning(std::string("what dead saves left could not be removed: ") + error.what());
-    }
+    worker::MakeRoom(
+        PosixFileSystem(),
+        {.writer = AsWriter(),
+         .keep_last = static_cast<int>(config_.checkpoint.keep_last),
+         .resumed_step = done_,
+         .resumed_dir = resumed_dir_,
+         .stall_seconds = std::min(config_.checkpoint.stall_seconds, kLongestTidyUp)},
+        [this](uint64_t amount) { progress_.Work(monitor::Activity::kSaving, amount); });
   });
 }
 

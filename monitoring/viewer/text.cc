@@ -93,6 +93,8 @@ std::string IncidentLine(const Incident& incident) {
     line = incident.cause == "bad_step" ? "a bad step" : "bad steps in a row";
   } else if (incident.cause == "checkpoint_damaged") {
     line = "a damaged checkpoint";
+  } else if (incident.cause == "checkpoint_stays") {
+    line = "an old checkpoint that stays";
   } else if (incident.cause == "replica") {
     line = who + " held corrupt weights";
   } else if (incident.cause == "node_lost") {

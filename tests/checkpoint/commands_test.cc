@@ -118,6 +118,21 @@ TEST_F(CheckpointCommand, Verify) {
   EXPECT_THAT(err, HasSubstr("E-CKPT-MISSING"));
 }
 
+// In the place of an old step lies something that cannot be read as one.
+TEST_F(CheckpointCommand, AStepThatCannotBeReadIsShownAndStays) {
+  for (const uint64_t step : {200u, 300u, 400u}) Step(step);
+  fs.WriteAtomically(run + "/checkpoints/step_00000100", "a file", ".new");
+  EXPECT_EQ(Run({"list", run}), 0);
+  EXPECT_THAT(out, HasSubstr("100  unusable: E-IO: "));
+  EXPECT_THAT(out, HasSubstr("Not a directory"));
+  EXPECT_EQ(Run({"verify", run}), 2);
+  EXPECT_THAT(out, HasSubstr("unread   " + run + "/checkpoints/step_00000100"));
+  EXPECT_EQ(Run({"prune", run, "--keep", "1"}), 75);
+  EXPECT_THAT(err, HasSubstr("step_00000100 stays"));
+  EXPECT_THAT(fs.List(run + "/checkpoints"),
+              testing::ElementsAre("step_00000100", "step_00000400"));
+}
+
 TEST_F(CheckpointCommand, Prune) {
   for (const uint64_t step : {100u, 200u, 300u}) Step(step);
   EXPECT_EQ(Run({"prune", run, "--keep", "1", "--dry-run"}), 0);

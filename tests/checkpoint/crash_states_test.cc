@@ -111,7 +111,7 @@ class Explorer {
     if (!Check(fs, promised, &step_again, &key_again)) return;
     EXPECT_EQ(step_again, step);
     EXPECT_EQ(key_again, key);
-    EXPECT_TRUE(PlanPrune(fs, kDir, {.keep_last = 1, .attempt = 9}).empty());
+    EXPECT_TRUE(PlanPrune(fs, kDir, {.keep_last = 1, .attempt = 9}).removed.empty());
 
     if (seen_.size() % 7 == 0) CrashInRecovery(state, fs.log(), promised, step, key);
     if (redo_world_ != nullptr && seen_.size() % 23 == 0) {

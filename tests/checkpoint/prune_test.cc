@@ -109,7 +109,7 @@ TEST_F(Prunes, ByLineage) {
     for (const std::string& given : {head, std::string()}) {
       const Retention retention{.keep_last = one.keep_last, .head = given};
       std::set<std::string> gone;
-      for (const std::string& dir : PlanPrune(disk_, kDir, retention)) gone.insert(dir);
+      for (const std::string& dir : PlanPrune(disk_, kDir, retention).removed) gone.insert(dir);
       std::vector<uint64_t> kept;
       for (const uint64_t step : Steps())
         if (gone.count(DirOf(step)) == 0) kept.push_back(step);
@@ -154,7 +154,7 @@ TEST_F(Prunes, CountsUsableStepsOnly) {
   for (const char* name :
        {"step_00000600.tmp-3-aa", "step_00000600.tmp-2.1", "step_00000050.deleting", "notes"})
     disk_.MakeDir(std::string(kDir) + "/" + name);
-  const auto planned = PlanPrune(disk_, kDir, {.keep_last = 2, .attempt = 3});
+  const auto planned = PlanPrune(disk_, kDir, {.keep_last = 2, .attempt = 3}).removed;
   EXPECT_THAT(planned, ElementsAre(DirOf(50) + ".deleting", DirOf(100), DirOf(600) + ".tmp-2.1"));
   EXPECT_THAT(Prune(disk_, kDir, {.keep_last = 2, .attempt = 3}).removed,
               testing::UnorderedElementsAreArray(planned));

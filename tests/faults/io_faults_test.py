@@ -5,6 +5,7 @@ nothing, because a question could not be answered.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import unittest
@@ -105,6 +106,10 @@ class IoFaults(FaultTest):
         self.assertLess(stopped, 20, again.text())
         self.assertIn(stopped, self.steps_on_disk(), "what was saved last is not pruned")
         self.assertIn("checkpoint_damaged", [i["cause"] for i in self.incidents()])
+        self.assertRegex(again.text(), r"(?m)^contrail: checkpoint_damaged step=30 .*E-CKPT-CORRUPT")
+        shown = subprocess.run([CONTRAIL, "view", f"{self.dir}/run", "--once"], timeout=30,
+                               capture_output=True, text=True, check=True).stdout
+        self.assertIn("a damaged checkpoint", shown)
         last = self.goes_on(self.resume("--set", "checkpoint.every_steps=10"))
         self.check_resumed_after(stopped, last)
         self.check_losses()
@@ -132,11 +137,26 @@ class IoFaults(FaultTest):
         self.assertIn("E-RUN-BUSY", again.text())
 
     def test_a_kill_in_a_save_does_not_fill_the_disk_for_good(self):
+        self.fault("killed", who="rank:1", call="fsync", path="*/step_00000020.tmp*", kill=9,
+                   once=f"{self.dir}/claimed")
+        self.check_small_disk()
+
+    def test_a_kill_between_a_commit_and_its_pruning_does_not_fill_the_disk(self):
+        # Before newest.json names the step, and after.
+        for at, call, path in (("naming", "open", "*/newest.json.tmp-*"),
+                               ("pruning", "rename", "*/step_*.deleting")):
+            with self.subTest(at=at):
+                self.fault(at, who="rank:0", call=call, path=path, nth=2 if at == "naming" else 1,
+                           kill=9, once=f"{self.dir}/claimed")
+                self.check_small_disk()
+                os.remove(f"{self.dir}/claimed")
+                self.rules.faults.clear()
+
+    def check_small_disk(self):
+        """A run on a disk for 2.6 checkpoints, of which one is kept, ends well."""
         self.steps = 40
         self.config = self.write_config("config.toml")
         size = int(2.6 * self.undisturbed()["bytes"])
-        self.fault("killed", who="rank:1", call="fsync", path="*/step_00000020.tmp*", kill=9,
-                   once=f"{self.dir}/claimed")
         done, log = self.on_a_small_disk(size, f"""
 {CONTRAIL} train {self.config} --run {{disk}}/run --set checkpoint.keep_last=1 2>{{log}}
 echo "exit $?"
@@ -144,13 +164,12 @@ ls {{disk}}/run/checkpoints
 """)
         self.assertTrue(os.path.exists(f"{self.dir}/claimed"), log)
         self.assertEqual(done[0], "exit 0", log)
-        self.assertIn(step_name(self.steps), done)
-        self.assertEqual([name for name in done if ".tmp" in name], [])
+        self.assertEqual(done[1:], ["newest.json", step_name(self.steps)], log)
 
     def on_a_small_disk(self, size, script):
         """Runs the script with {disk} of so many bytes; returns its lines and what {log} holds."""
         disk, log = f"{self.dir}/disk", f"{self.dir}/disk.log"
-        os.mkdir(disk)
+        os.makedirs(disk, exist_ok=True)
         script = f"mount -t tmpfs -o size={size} none {disk} || exit 99\n" + \
             script.format(disk=disk, log=log)
         done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True,
@@ -169,6 +188,25 @@ ls {{disk}}/run/checkpoints
         stuck = [n for n in left if n.startswith((step_name(20), step_name(30)))]
         self.assertEqual(stuck, [], left)
         self.assertIn(step_name(40), left)
+        told = re.findall(r"(?m)^contrail: checkpoint_stays .*", run.text())
+        self.assertIn(len(told), (1, 2), run.text())  # under its own name, and under the new one
+        self.assertIn("Device or resource busy", told[0])
+        self.assertEqual({i["cause"] for i in self.incidents()}, {"checkpoint_stays"})
+
+    def test_an_old_step_that_cannot_be_read_holds_up_nothing(self):
+        stopped = self.stopped_at(32, "--set", "checkpoint.keep_last=5")
+        with open(self.step_dir(5), "w") as f:  # whatever it is, it is no step that can be read
+            f.write("moved to the archive")
+        back = self.resume("--from", "20", "--set", "checkpoint.keep_last=1")
+        back.wait_step(32, self.ranks)
+        back.process.terminate()
+        self.assertEqual(back.wait(), 3, back.text())
+        again = self.resume()
+        self.assertEqual(again.wait(), 0, again.text())
+        self.check_losses()
+        self.assertEqual(self.steps_on_disk(), [5, self.steps])
+        self.assertRegex(again.text(), "checkpoint_stays .*step_00000005.*Not a directory")
+        self.assertGreater(stopped, 20)
 
     def test_a_link_in_the_place_of_a_step_is_never_followed(self):
         self.stopped_at(12)

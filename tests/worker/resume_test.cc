@@ -9,6 +9,7 @@
 #include "common/recording_file_system.h"
 #include "model/clip.h"
 #include "monitoring/first_commit.h"
+#include "monitoring/run_files.h"
 #include "worker/agree.h"
 #include "worker/precision.h"
 #include "worker/saver.h"
@@ -102,8 +103,9 @@ class ResumeTest : public testing::Test {
   }
 
   void Commit(const std::vector<uint64_t>& steps) {
+    monitor::WriteLease(run_, {.owner = "aa", .attempt = 1}, disk_);
     Saver saver(disk_, *comm_,
-                {.writer = {run_, 1, "aa", false},
+                {.writer = {run_, 1, "aa"},
                  .keep_last = 10,
                  .layout = flat_.layout(),
                  .ranges_of_rank = {flat_.RangesOf(0)}},

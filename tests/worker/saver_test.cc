@@ -3,18 +3,14 @@
 
 #include <gmock/gmock.h>
 
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
+#include <atomic>
 
-#include "checkpoint/load.h"
 #include "checkpoint/newest.h"
-#include "checkpoint/prune.h"
-#include "common/clock.h"
-#include "common/recording_file_system.h"
+#include "common/error.h"
+#include "common/pass_through_file_system.h"
 #include "monitoring/first_commit.h"
 #include "monitoring/run_files.h"
+#include "tests/worker/saver_fixture.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
@@ -22,192 +18,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-constexpr uint64_t kElements = 1000;
-
-std::shared_ptr<const ckpt::Snapshot> SnapshotOf(uint64_t step) {
-  auto snapshot = std::make_shared<ckpt::Snapshot>();
-  snapshot->ranges = {{0, kElements}};
-  for (auto& data : snapshot->data) data.assign(kElements, static_cast<float>(step));
-  return snapshot;
-}
-
-// One operation hangs, as it may on a network file system: the next one whose path (of a rename:
-// the new name) holds a text, and its name begins with a verb.
-class HangingFileSystem : public FaultyFileSystem {
- public:
-  explicit HangingFileSystem(FileSystem& inner) : FaultyFileSystem(inner) {}
-
-  void Hang(const std::string& verb, const std::string& part) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    verb_ = verb;
-    part_ = part;
-    released_ = false;
-  }
-  void Release() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    released_ = true;
-    changed_.notify_all();
-  }
-  void WaitUntilItHangs() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return hanging_; });
-  }
-  void WaitUntilNoneHangs() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return !hanging_; });
-  }
-
-  std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override {
-    return std::make_unique<File>(*this, FaultyFileSystem::Open(path, mode), path);
-  }
-  void Rename(const std::string& from, const std::string& to) override {
-    MayHang("rename", to);
-    FaultyFileSystem::Rename(from, to);
-  }
-
- private:
-  class File : public WritableFile {
-   public:
-    File(HangingFileSystem& owner, std::unique_ptr<WritableFile> inner, std::string path)
-        : owner_(owner), inner_(std::move(inner)), path_(std::move(path)) {}
-    void PWrite(const void* data, size_t size, uint64_t offset) override {
-      inner_->PWrite(data, size, offset);
-    }
-    void Sync() override {
-      owner_.MayHang("sync", path_);
-      inner_->Sync();
-    }
-    void Close() override { inner_->Close(); }
-
-   private:
-    HangingFileSystem& owner_;
-    const std::unique_ptr<WritableFile> inner_;
-    const std::string path_;
-  };
-
-  void MayHang(const std::string& verb, const std::string& path) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (verb != verb_ || path.find(part_) == std::string::npos) return;
-    verb_.clear();  // one operation alone
-    hanging_ = true;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return released_; });
-    hanging_ = false;
-    changed_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::string verb_, part_;  // guarded by mutex_, as the rest
-  bool released_ = false;
-  bool hanging_ = false;
-};
-
-// Has room for so many bytes of files.
-class SmallFileSystem : public FaultyFileSystem {
- public:
-  SmallFileSystem(RecordingFileSystem& inner, uint64_t room)
-      : FaultyFileSystem(inner), disk_(inner), room_(room) {}
-  std::unique_ptr<WritableFile> Open(const std::string& path, Mode mode) override {
-    return std::make_unique<File>(*this, FaultyFileSystem::Open(path, mode), path);
-  }
-  uint64_t Used(const std::string& path = "/run") const {
-    if (disk_.KindOf(path) == EntryKind::kFile) return disk_.FileSize(path);
-    uint64_t used = 0;
-    for (const std::string& name : disk_.List(path)) used += Used(path + "/" + name);
-    return used;
-  }
-
- private:
-  class File : public WritableFile {
-   public:
-    File(SmallFileSystem& owner, std::unique_ptr<WritableFile> inner, std::string path)
-        : owner_(owner), inner_(std::move(inner)), path_(std::move(path)) {}
-    void PWrite(const void* data, size_t size, uint64_t offset) override {
-      if (owner_.Used() + size > owner_.room_) throw IoError(ENOSPC, path_, "could not write");
-      inner_->PWrite(data, size, offset);
-    }
-    void Sync() override { inner_->Sync(); }
-    void Close() override { inner_->Close(); }
-
-   private:
-    SmallFileSystem& owner_;
-    const std::unique_ptr<WritableFile> inner_;
-    const std::string path_;
-  };
-  RecordingFileSystem& disk_;
-  const uint64_t room_;
-};
-
-class SaverTest : public testing::Test {
- protected:
-  SaverTest() : comm_(MakeSingleComm()) { disk_.MakeDirs("/run/checkpoints"); }
-
-  Saver::Options OptionsOf(uint64_t every_steps) const {
-    ckpt::Layout layout;
-    layout.tensors = {{"w", {static_cast<int64_t>(kElements)}, 0, kElements}};
-    layout.num_elements = kElements;
-    return {.writer = {{"/run"}, 2, "aa"},
-            .every_steps = every_steps,
-            .keep_last = 10,
-            .layout = layout,
-            .ranges_of_rank = {{{0, kElements}}}};
-  }
-  void Make(FileSystem& fs, Saver::Options options) {
-    const Writer& writer = options.writer;
-    monitor::WriteLease(writer.run, {.owner = writer.owner, .attempt = writer.attempt}, disk_);
-    saver_ = std::make_unique<Saver>(
-        fs, *comm_, std::move(options),
-        [this](const monitor::CheckpointRecord& record) { told_.push_back(record); });
-  }
-  void Make(FileSystem& fs, uint64_t every_steps, uint64_t resumed_step = 0,
-            double every_minutes = 0) {
-    Saver::Options options = OptionsOf(every_steps);
-    options.every_minutes = every_minutes;
-    options.resumed_step = resumed_step;
-    Make(fs, std::move(options));
-  }
-  static ckpt::RunState StateOf(uint64_t step) {
-    ckpt::RunState state;
-    state.step = step;
-    state.attempt = 2;
-    state.model = "test";
-    return state;
-  }
-  // One training step as the trainer does it; `settle` lets background work end first.
-  void Step(uint64_t step, bool settle = true) {
-    if (settle) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    Pulse pulse;
-    saver_->Fill(pulse);
-    const Verdict verdict = Exchange(*comm_, pulse);
-    saver_->AfterStep(verdict, StateOf(step), [step] { return SnapshotOf(step); });
-  }
-  void Finish(uint64_t step) {
-    saver_->Finish(StateOf(step), [step] { return SnapshotOf(step); });
-  }
-  std::vector<uint64_t> Steps() const {
-    std::vector<uint64_t> steps;
-    for (const auto& entry : ckpt::ListSteps(disk_, "/run/checkpoints"))
-      steps.push_back(entry.step);
-    return steps;
-  }
-
-  // Steps until `done` says so, and fails the test where that takes too long.
-  void StepUntil(uint64_t* step, const std::function<bool()>& done) {
-    const double start = SystemClock().Monotonic();
-    while (!done()) {
-      ASSERT_LT(SystemClock().Monotonic() - start, 30);
-      Step((*step)++);
-    }
-  }
-
-  std::unique_ptr<Comm> comm_;
-  // Never destroyed: threads that were left behind may use it to the end of the process.
-  RecordingFileSystem& disk_ = *new RecordingFileSystem;
-  std::unique_ptr<Saver> saver_;
-  std::vector<monitor::CheckpointRecord> told_;
-};
 
 TEST_F(SaverTest, SavesEverySoManyStepsAndAtTheEnd) {
   Make(disk_, 4);
@@ -353,147 +163,29 @@ TEST_F(SaverTest, WhatWasJustCommittedIsNeverPruned) {
   EXPECT_THAT(Steps(), ElementsAre(14, 12));
 }
 
-// Room for 2.6 checkpoints, one is kept, and a save was killed when it had written 0.9 of one.
-TEST_F(SaverTest, WhatADeadSaveLeftMakesRoomForTheNext) {
-  Make(disk_, 0);
-  Finish(10);
-  uint64_t size = 0;
-  for (const std::string& name : disk_.List("/run/checkpoints/step_00000010"))
-    size += disk_.FileSize("/run/checkpoints/step_00000010/" + name);
-  const std::string leftover = "/run/checkpoints/step_00000020.tmp-2-aa";
-  disk_.MakeDirs(leftover);
-  disk_.Open(leftover + "/shard_00000.h5", FileSystem::Mode::kExclusive)
-      ->PWrite(std::string(size * 9 / 10, 'x').data(), size * 9 / 10, 0);
-  SmallFileSystem small(disk_, size * 26 / 10);
-  const auto resumed = [&] {
-    Saver::Options options = OptionsOf(0);
-    options.writer = {{"/run"}, 3, "bb"};
-    options.keep_last = 1;
-    options.resumed_step = 10;
-    Make(small, options);
-    Finish(20);
-    Finish(30);
-  };
-  EXPECT_THROW(resumed(), AgreedError);
-  EXPECT_THAT(ckpt::RemoveLeftovers(small, "/run/checkpoints", 3, "bb").removed,
-              testing::Contains(leftover));
-  resumed();
-  EXPECT_THAT(Steps(), ElementsAre(30));
-}
+// Cannot write first_commit.json, once.
+class NoFirstCommit : public PassThroughFileSystem {
+ public:
+  explicit NoFirstCommit(FileSystem& inner) : PassThroughFileSystem(inner) {}
 
-class StalledSave : public SaverTest {
- protected:
-  void Make(uint64_t every_steps, double stall_seconds = 0.3) {
-    Saver::Options options = OptionsOf(every_steps);
-    options.stall_seconds = stall_seconds;
-    options.moved = [this](uint64_t amount) { moved_ += amount; };
-    SaverTest::Make(fs_, options);
+ private:
+  void Before(Act act, const std::string& path, const char* doing) const override {
+    if (act != Act::kChange || path.find("first_commit") == std::string::npos) return;
+    if (!failed_.exchange(true)) throw IoError(EIO, path, std::string("could not ") + doing);
   }
-  // After the thread that hung has come back and gone.
-  void ExpectNothingNewIn(const std::vector<std::string>& names) {
-    fs_.Release();
-    fs_.WaitUntilNoneHangs();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it would have to do it now
-    EXPECT_EQ(disk_.List("/run/checkpoints"), names);
-  }
-
-  HangingFileSystem& fs_ = *new HangingFileSystem(disk_);  // as disk_
-  std::atomic<uint64_t> moved_{0};
+  mutable std::atomic<bool> failed_{false};
 };
 
-TEST_F(StalledSave, APartIsGivenUpAndWrittenAnewWhileTrainingGoesOn) {
-  fs_.Hang("sync", "shard_00000.h5");
-  Make(2);
+// first_commit.json could not be written with the first commit: the next one writes it.
+TEST_F(SaverTest, TheFirstCommitIsToldByALaterOneWhereThatFailed) {
+  NoFirstCommit failing(disk_);
+  Make(failing, 2);
   uint64_t step = 1;
-  testing::internal::CaptureStderr();
-  StepUntil(&step, [&] { return !told_.empty(); });
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(said, HasSubstr("E-CKPT-STALLED"));
-  EXPECT_THAT(said, HasSubstr("rank 0 on "));
-  EXPECT_EQ(said.find("E-CKPT-STALLED"), said.rfind("E-CKPT-STALLED")) << said;
-  EXPECT_GT(told_[0].step, 2u);
-  EXPECT_GE(moved_, 3 * kElements * sizeof(float));
-  EXPECT_TRUE(WritersLeftBehind());
-  for (const auto& entry : ckpt::ListSteps(disk_, "/run/checkpoints")) {
-    EXPECT_NO_THROW(ckpt::VerifyStep(disk_, entry.dir));
-  }
+  StepUntil(&step, [&] { return told_.size() == 1; });
+  EXPECT_EQ(monitor::AttemptThatCommitted({"/run"}, disk_), std::nullopt);
+  StepUntil(&step, [&] { return told_.size() == 2; });
+  EXPECT_EQ(monitor::AttemptThatCommitted({"/run"}, disk_), 2);
   saver_.reset();
-}
-
-TEST_F(StalledSave, TheLastSaveIsNotLost) {
-  fs_.Hang("sync", "shard_00000.h5");
-  Make(0);
-  Finish(5);
-  EXPECT_EQ(saver_->committed_step(), 5u);
-  EXPECT_THAT(Steps(), ElementsAre(5));
-  saver_.reset();
-  ExpectNothingNewIn({"newest.json", "step_00000005"});
-}
-
-TEST_F(StalledSave, ACommitThatComesBackLatePublishesNothing) {
-  for (const char* part : {"COMMIT", "index.h5", "newest.json"}) {
-    SCOPED_TRACE(part);
-    disk_.RemoveTree("/run");
-    disk_.MakeDirs("/run/checkpoints");
-    fs_.Hang("sync", part);
-    Make(2);
-    uint64_t step = 1;
-    told_.clear();
-    StepUntil(&step, [&] { return !told_.empty(); });
-    Finish(step);
-    const auto newest = ckpt::ReadNewest(disk_, "/run/checkpoints");
-    ASSERT_TRUE(newest);
-    EXPECT_EQ(newest->step, step);
-    EXPECT_EQ(ckpt::ResumeOrder(disk_, "/run/checkpoints").front().step, step);
-    const auto names = disk_.List("/run/checkpoints");
-    saver_.reset();
-    ExpectNothingNewIn(names);
-    EXPECT_EQ(ckpt::ReadNewest(disk_, "/run/checkpoints")->step, step);
-  }
-}
-
-TEST_F(StalledSave, TidyingUpThatHangsTakesNothingBack) {
-  Saver::Options options = OptionsOf(0);
-  options.keep_last = 1;
-  options.stall_seconds = 0.3;
-  SaverTest::Make(fs_, options);
-  Finish(2);
-  fs_.Hang("rename", ".deleting");
-  Finish(4);
-  Finish(6);
-  EXPECT_EQ(saver_->committed_step(), 6u);
-  EXPECT_THAT(told_, testing::SizeIs(3));
-  fs_.Release();
-}
-
-TEST_F(StalledSave, TwoInARowEndTheJob) {
-  fs_.Hang("sync", "shard_00000.h5");
-  Make(0);
-  std::string line;
-  std::thread again([&] {
-    fs_.WaitUntilItHangs();
-    fs_.Hang("sync", "shard_00000.h5");  // the next try hangs as well
-  });
-  try {
-    Finish(5);
-  } catch (const AgreedError& error) {
-    line = error.what();
-  }
-  again.join();
-  EXPECT_THAT(line, HasSubstr("E-CKPT-SAVE"));
-  EXPECT_THAT(line, HasSubstr("E-CKPT-STALLED"));
-  EXPECT_THAT(line, HasSubstr("rank 0 on "));
-  saver_.reset();
-  fs_.Release();
-}
-
-TEST_F(StalledSave, NothingWaitsForItAtTheEnd) {
-  fs_.Hang("sync", "shard_00000.h5");
-  Make(1, /*stall_seconds=*/1000);
-  Step(1);
-  fs_.WaitUntilItHangs();
-  saver_.reset();
-  fs_.Release();
 }
 
 }  // namespace
