@@ -12,7 +12,7 @@ namespace contrail::monitor {
 
 struct Incident {
   int attempt = 0;    // the attempt that ended
-  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" | "node_lost" |
+  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" |
                       // "bad_steps" | "replica"; "bad_step" and "checkpoint_damaged" (a resume
                       // passed it over) ended no attempt
   int rank = -1;      // the culprit, -1 where none can be named
