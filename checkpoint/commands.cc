@@ -12,6 +12,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/prune.h"
 #include "common/error.h"
+#include "common/escape.h"
 #include "common/file_system.h"
 #include "common/log.h"
 #include "common/strings.h"
@@ -70,8 +71,8 @@ int List(const FileSystem& fs, const ParsedArgs& args) {
       if (!as_json)
         std::printf("%12" PRIu64 "  %14" PRIu64 "  %9.4f  %5" PRIu64 "  %9s  %-16s  %s\n",
                     state.step, state.samples_seen, state.loss, state.world_size,
-                    HumanBytes(step->bytes()).c_str(), state.model.c_str(),
-                    NameOf(entry.dir).c_str());
+                    HumanBytes(step->bytes()).c_str(), Escape(state.model).c_str(),
+                    Escape(NameOf(entry.dir)).c_str());
     } catch (const Error& error) {
       rows.push_back({{"step", entry.step}, {"dir", entry.dir}, {"error", error.what()}});
       if (!as_json) std::printf("%12" PRIu64 "  unusable: %s\n", entry.step, error.what());
@@ -95,6 +96,9 @@ Json Details(const ckpt::StepReader& step, const ckpt::Manifest& manifest, bool 
   json["phase_step"] = state.phase_step;
   json["activation"] = state.activation;
   json["resolution"] = state.resolution;
+  json["mean_std"] = state.mean_std;
+  if (state.micro_batch > 0) json["micro_batch"] = state.micro_batch;
+  if (!state.instruction_sets.empty()) json["instruction_sets"] = state.instruction_sets;
   json["fingerprint"] = state.fingerprint;
   json["data_fingerprint"] = state.data_fingerprint;
   json["parent"] = state.parent;
@@ -131,7 +135,7 @@ int Show(const FileSystem& fs, const ParsedArgs& args) {
   for (const auto& [key, value] : details.items()) {
     if (value.is_array()) continue;
     std::printf("%-17s %s\n", key.c_str(),
-                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+                Escape(value.is_string() ? value.get<std::string>() : value.dump()).c_str());
   }
   for (const ckpt::ShardInfo& shard : manifest.shards)
     std::printf("%-17s %s, ranks %d to %d\n", shard.file.c_str(),
@@ -139,10 +143,10 @@ int Show(const FileSystem& fs, const ParsedArgs& args) {
                 shard.parts.back().rank);
   if (tensors)
     for (const ckpt::TensorInfo& tensor : step->layout().tensors)
-      std::printf("%s %s\n", tensor.name.c_str(), ShapeText(tensor.shape).c_str());
+      std::printf("%s %s\n", Escape(tensor.name).c_str(), ShapeText(tensor.shape).c_str());
   if (tensors)
     for (const ckpt::NamedArray& buffer : step->buffers())
-      std::printf("%s %s (buffer)\n", buffer.name.c_str(), ShapeText(buffer.shape).c_str());
+      std::printf("%s %s (buffer)\n", Escape(buffer.name).c_str(), ShapeText(buffer.shape).c_str());
   return kExitDone;
 }
 

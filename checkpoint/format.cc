@@ -56,6 +56,7 @@ Json FromTrainedState(const RunState& state) {
     json["updates"] = state.updates;
   }
   if (state.precision != "fp32") json["precision"] = state.precision;
+  if (state.mean_std != "clip") json["mean_std"] = state.mean_std;
   if (state.loss_scale > 0) {
     json["loss_scale"] = {{"value", state.loss_scale},
                           {"good_steps", state.loss_scale_good_steps},
@@ -69,6 +70,8 @@ Json FromState(const RunState& state) {
   json["world_size"] = state.world_size;
   json["attempt"] = state.attempt;
   json["config_toml"] = state.config_toml;
+  if (state.micro_batch > 0) json["micro_batch"] = state.micro_batch;
+  if (!state.instruction_sets.empty()) json["instruction_sets"] = state.instruction_sets;
   return json;
 }
 
@@ -88,6 +91,9 @@ RunState ToState(const Json& json) {
   state.skipped_steps = json.value("skipped_steps", uint64_t{0});
   state.updates = json.value("updates", uint64_t{0});
   state.precision = json.value("precision", "fp32");
+  state.mean_std = json.value("mean_std", "clip");
+  state.micro_batch = json.value("micro_batch", uint64_t{0});
+  state.instruction_sets = json.value("instruction_sets", "");
   if (const auto scale = json.find("loss_scale"); scale != json.end()) {
     scale->at("value").get_to(state.loss_scale);
     scale->at("good_steps").get_to(state.loss_scale_good_steps);

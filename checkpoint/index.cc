@@ -114,6 +114,7 @@ void PutState(hid_t root, const Manifest& manifest) {
   PutAttribute(root, "model", state.model);
   PutAttribute(root, "activation", state.activation);
   PutAttribute(root, "resolution", state.resolution);
+  PutAttribute(root, "mean_std", state.mean_std);
   PutAttribute(root, "fingerprint", state.fingerprint);
   PutAttribute(root, "data_fingerprint", state.data_fingerprint);
   PutAttribute(root, "parent", state.parent);

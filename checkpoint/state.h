@@ -49,7 +49,8 @@ struct RunState {
   std::string model;       // registry name
   std::string activation;  // "quick_gelu" | "gelu"
   int64_t resolution = 0;
-  std::string fingerprint;  // TrainingFingerprint(config)
+  std::string mean_std = "clip";  // normalisation of images: "clip" | "half"
+  std::string fingerprint;        // TrainingFingerprint(config)
   std::string data_fingerprint;
   std::string parent;              // lineage hash of the step this run went on from; "" = fresh
   double loss = 0;                 // of the last step that was not skipped
@@ -57,6 +58,10 @@ struct RunState {
   uint64_t updates = 0;            // that the moments have seen; kept where steps were skipped
   std::string config_toml;         // resolved
   std::string precision = "fp32";  // what products computed in; the arrays are fp32 whatever it is
+  // What bits depend on besides, each "nobody says" in older checkpoints: samples that a rank
+  // encoded at once, and the instruction sets of all ranks ("avx512").
+  uint64_t micro_batch = 0;
+  std::string instruction_sets;
   // fp16 only: worker/loss_scale.h.
   double loss_scale = 0;
   uint64_t loss_scale_good_steps = 0;

@@ -3,21 +3,25 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/escape.h"
+
 namespace contrail {
 namespace {
 
+// Names of others are in all three parts: the line is shown as one, whatever they hold.
 std::string Line(std::string_view id, std::string_view where, std::string_view what,
                  std::string_view fix) {
+  constexpr size_t kMost = 4096;  // as a path
   std::string line(id);
   line += ": ";
   if (!where.empty()) {
-    line += where;
+    line += EscapeShort(where, kMost);
     line += ": ";
   }
-  line += what;
+  line += EscapeShort(what, kMost);
   if (!fix.empty()) {
     line += "; ";
-    line += fix;
+    line += EscapeShort(fix, kMost);
   }
   return line;
 }

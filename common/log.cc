@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "common/escape.h"
+
 namespace contrail {
 namespace {
 
@@ -18,9 +20,9 @@ std::string& Tag() {
 
 void WriteLine(std::string_view level, std::string_view line) {
   std::string out;
-  if (!Tag().empty()) out += "[" + Tag() + "] ";
+  if (!Tag().empty()) out += "[" + Escape(Tag()) + "] ";
   out += level;
-  out += line;
+  out += Escape(line);
   out += '\n';
   WriteStderr(std::move(out));
 }

@@ -82,7 +82,7 @@ CommandSpec Export() {
 std::vector<CommandSpec> MakeTable() {
   return {
       {.name = "train",
-       .summary = "train a model, supervised: restarts, excludes, resumes",
+       .summary = "train a model, supervised: restarts and resumes",
        .positional = {"CONFIG.toml"},
        .options = {{"--ranks", "N", "MPI ranks (default: launcher.ranks)"},
                    kSet,

@@ -9,6 +9,7 @@
 #include <toml++/toml.h>
 
 #include "common/error.h"
+#include "common/escape.h"
 #include "common/hash.h"
 #include "common/strings.h"
 #include "configs/schema.h"
@@ -155,6 +156,18 @@ void Assign(const Given& given, const toml::node& node, Field field) {
   }
 }
 
+// The parser takes text for granted. One that was saved in another encoding says so here.
+void CheckText(const std::string& text, const std::string& path) {
+  size_t number = 1;
+  for (const std::string& line : Split(text, '\n')) {
+    if (!IsUtf8(line) || line.find('\0') != std::string::npos) {
+      throw UserError("E-CONFIG-TOML", path + ":" + std::to_string(number),
+                      "holds bytes that are no UTF-8 text", "save the file as UTF-8");
+    }
+    ++number;
+  }
+}
+
 toml::table ParseFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::error_code not_there;
@@ -164,6 +177,7 @@ toml::table ParseFile(const std::string& path) {
   }
   // Whole, first: the parser goes back in its source, and a pipe has no way back.
   const std::string text{std::istreambuf_iterator<char>(in), {}};
+  CheckText(text, path);
   try {
     return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
@@ -238,6 +252,11 @@ void ReadTables(const toml::table& root, const std::string& file, bool resolved,
 }
 
 void ApplyOverride(const std::string& text, Config& config) {
+  const auto is_control = [](unsigned char c) { return (c < 0x20 && c != '\t') || c == 0x7f; };
+  if (!IsUtf8(text) || std::any_of(text.begin(), text.end(), is_control)) {
+    throw UserError("E-CONFIG-SET", "--set " + text,
+                    "holds control characters or bytes that are no UTF-8");
+  }
   const size_t equals = text.find('=');
   const std::string key(Trim(text.substr(0, equals)));
   if (equals == std::string::npos || key.empty()) {
@@ -267,7 +286,7 @@ void ApplyOverride(const std::string& text, Config& config) {
   try {
     parsed = toml::parse(wants_text && !literal ? quote(value) : "v = " + value);
   } catch (const toml::parse_error&) {
-    parsed = toml::parse(quote(value));
+    parsed = toml::parse(quote(value));  // which any text without control characters is
   }
   Assign({"--set " + text, "--set", spec}, *parsed.get("v"), spec->of_config(config));
   config.origin[key] = "--set";
@@ -294,6 +313,23 @@ void ResolvePaths(Config& config) {
   MakeAbsolute(config.eval.zero_shot, base("eval.zero_shot"));
   if (config.model.init != "random") MakeAbsolute(config.model.init, base("model.init"));
   if (config.run.name.empty()) config.run.name = fs::path(config.file).stem();
+}
+
+// The resolved config is TOML: paths that came from elsewhere must be text, too.
+void CheckStrings(Config& config) {
+  for (const KeySpec& spec : KeyTable()) {
+    if (spec.IsPhase()) continue;
+    const Field field = spec.of_config(config);
+    std::vector<std::string> texts;
+    if (const auto* one = std::get_if<std::string*>(&field)) texts = {**one};
+    if (const auto* list = std::get_if<std::vector<std::string>*>(&field)) texts = **list;
+    for (const std::string& text : texts) {
+      if (IsUtf8(text)) continue;
+      throw UserError("E-CONFIG-TYPE", config.file,
+                      "'" + spec.key + "' is '" + text + "', which is no UTF-8 text",
+                      "rename the file or folder");
+    }
+  }
 }
 
 void CheckWhole(const Config& config) {
@@ -331,6 +367,7 @@ Config Load(const std::string& path, const std::vector<std::string>& overrides, 
   }
   for (const std::string& text : overrides) ApplyOverride(text, config);
   ResolvePaths(config);
+  CheckStrings(config);
   CheckWhole(config);
   return config;
 }
@@ -364,7 +401,7 @@ std::string ToToml(const Config& config) {
     }
     const auto origin = copy.origin.find(spec.key);
     out += spec.key.substr(dot + 1) + " = " + FieldToToml(spec.of_config(copy)) + "  # " +
-           (origin == copy.origin.end() ? "default" : origin->second) + "\n";
+           (origin == copy.origin.end() ? "default" : Escape(origin->second)) + "\n";
   }
   for (PhaseConfig& phase : copy.phase) {
     out += "\n[[phase]]\n";

@@ -201,10 +201,14 @@ std::string Quoted(const std::string& text) {
   std::string out = "\"";
   for (char c : text) {
     if (c == '"' || c == '\\') out += '\\';
+    const auto code = static_cast<unsigned char>(c);
     if (c == '\n') {
       out += "\\n";
     } else if (c == '\t') {
       out += "\\t";
+    } else if (code < 0x20 || code == 0x7f) {
+      constexpr char kDigits[] = "0123456789abcdef";
+      out += std::string("\\u00") + kDigits[code >> 4] + kDigits[code & 15];
     } else {
       out += c;
     }

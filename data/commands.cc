@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/error.h"
+#include "common/escape.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "common/strings.h"
@@ -127,7 +128,7 @@ int RunOrder(const ParsedArgs& args) {
   const uint64_t end = from + std::min(count, order.size() - from);
   std::string lines;
   for (uint64_t position = from; position < end; ++position) {
-    lines += dataset->Key(order.At(epoch, position)) + "\n";
+    lines += Escape(dataset->Key(order.At(epoch, position))) + "\n";
     if (lines.size() > 1 << 20 || position + 1 == end) {
       Print(lines);
       lines.clear();

@@ -12,6 +12,7 @@
 #include "common/file_system.h"
 #include "common/log.h"
 #include "common/strings.h"
+#include "common/token.h"
 #include "eval/embed.h"
 #include "eval/zero_shot.h"
 
@@ -45,7 +46,8 @@ std::function<void()> ProgressTo(const std::string& fd) {
   };
 }
 
-// RUN/eval/zero_shot_step_00001200.json where the step belongs to a run directory.
+// RUN/eval/zero_shot_step_00001200.json where the step belongs to a run directory. Somebody who may
+// only read the run has the result all the same: it is printed.
 void KeepInRun(const ZeroShotResult& result) {
   const std::filesystem::path step = std::filesystem::weakly_canonical(result.checkpoint);
   const std::filesystem::path run = step.parent_path().parent_path();
@@ -54,9 +56,14 @@ void KeepInRun(const ZeroShotResult& result) {
     return;
   }
   FileSystem& fs = PosixFileSystem();
-  fs.MakeDir(run / "eval");
-  fs.WriteAtomically(run / "eval" / ("zero_shot_" + step.filename().string() + ".json"),
-                     ToJson(result));
+  const std::string file = run / "eval" / ("zero_shot_" + step.filename().string() + ".json");
+  try {
+    fs.MakeDir(run / "eval");
+    fs.WriteAtomically(file, ToJson(result), ".tmp-" + RandomToken());
+  } catch (const IoError& error) {
+    LogWarning("W-EVAL-KEPT: " + file +
+               ": the result is printed, but could not be kept: " + error.what());
+  }
 }
 
 }  // namespace
@@ -69,8 +76,11 @@ int ZeroShotCommand(const ParsedArgs& args) {
   const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, BatchSize(args),
                                      ProgressTo(args.Value("--progress-fd")));
   const ZeroShotResult result = EvaluateZeroShot(*encoder, dataset);
+  const std::string text = args.Has("--json") ? ToJson(result) : ToText(result);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw EnvironmentError("E-IO", "stdout", "could not write the output");
+  }
   KeepInRun(result);
-  std::fputs((args.Has("--json") ? ToJson(result) : ToText(result)).c_str(), stdout);
   return kExitDone;
 }
 

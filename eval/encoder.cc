@@ -26,6 +26,7 @@ std::unique_ptr<Encoder> Encoder::Open(const FileSystem& fs, const std::string& 
   model::ModelSpec spec = model::FindModel(step->state().model);
   spec.activation = step->state().activation;
   spec.resolution = step->state().resolution;
+  spec.mean_std = step->state().mean_std;
   spec.loss = LossOf(step->layout());
   const auto model = model::ClipModel::Create(spec);
   CheckModel(*step, spec, LayoutOf(model->params()));
@@ -59,6 +60,7 @@ std::unique_ptr<Encoder> Encoder::OpenFile(const FileSystem& fs, const std::stri
   encoder->state_.model = file->spec().name;
   encoder->state_.activation = file->spec().activation;
   encoder->state_.resolution = file->spec().resolution;
+  encoder->state_.mean_std = file->spec().mean_std;
   encoder->directory_ = file->path();
   return encoder;
 }

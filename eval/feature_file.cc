@@ -6,6 +6,7 @@
 #include "checkpoint/hdf5_image.h"
 #include "checkpoint/skeleton.h"
 #include "common/error.h"
+#include "model/files/new_file.h"
 
 namespace contrail::eval {
 namespace {
@@ -46,24 +47,14 @@ void WriteKeys(hid_t file, const std::vector<std::string>& keys) {
   CheckHdf5(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed.data()), "write the keys");
 }
 
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 }  // namespace
 
 FeatureFile::FeatureFile(FileSystem& fs, const Options& options)
     : fs_(fs),
       path_(options.path),
-      temporary_(options.path + ".tmp"),
+      temporary_(model::files::TemporaryName(options.path)),
       row_bytes_(static_cast<uint64_t>(options.dim) * sizeof(float)) {
-  if (fs_.Exists(path_)) {
-    throw UserError("E-OUT-EXISTS", path_, "exists already", "remove it or choose another name");
-  }
-  if (!fs_.Exists(DirectoryOf(path_))) {
-    throw UserError("E-OUT-DIR", DirectoryOf(path_), "no such directory", "create it first");
-  }
+  model::files::RequireNew(fs_, path_);
   ckpt::Hdf5Image image(/*alignment=*/4096, /*metadata_block=*/4096);
   std::vector<ckpt::Extent> payload;
   if (options.images) {
@@ -78,11 +69,12 @@ FeatureFile::FeatureFile(FileSystem& fs, const Options& options)
   }
   ckpt::PutAttribute(image.file(), "model", options.state.model);
   ckpt::PutAttribute(image.file(), "activation", options.state.activation);
+  ckpt::PutAttribute(image.file(), "mean_std", options.state.mean_std);
   ckpt::PutAttribute(image.file(), "checkpoint", options.checkpoint);
   ckpt::PutAttribute(image.file(), "step", options.state.step);
   image.Finish();
 
-  file_ = fs_.Open(temporary_, FileSystem::Mode::kTruncate);
+  file_ = fs_.Open(temporary_, FileSystem::Mode::kExclusive);
   try {
     for (const ckpt::Extent& gap : ckpt::Gaps(payload, image.size())) {
       const std::string bytes = image.Read(gap.begin, gap.end - gap.begin);
@@ -119,7 +111,7 @@ void FeatureFile::Commit() {
   file_->Sync();
   file_->Close();
   fs_.Rename(temporary_, path_);
-  fs_.SyncDir(DirectoryOf(path_));
+  fs_.SyncDir(model::files::FolderOf(path_));
   committed_ = true;
 }
 

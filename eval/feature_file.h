@@ -4,7 +4,7 @@
 //   image_features [N, D] fp32   unit norm, row i belongs to image_keys[i]
 //   image_keys     [N]    fixed-length UTF-8 strings, "shard.tar/000123" or the file's name
 //   text_features  [M, D] fp32   unit norm, row i is line i of the text file
-//   attributes of the root: model, activation, checkpoint, step
+//   attributes of the root: model, activation, mean_std, checkpoint, step
 //
 // HDF5 makes the structure in memory, our own pwrite carries it and the payload to disk. The file
 // appears under its name only when whole.

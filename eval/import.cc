@@ -4,7 +4,7 @@
 
 #include "checkpoint/save.h"
 #include "common/error.h"
-#include "model/files/new_file.h"
+#include "model/files/new_folder.h"
 
 namespace contrail::eval {
 namespace {
@@ -42,6 +42,7 @@ ckpt::SavePlan PlanOf(const ModelWeights& weights, const std::string& dir) {
   plan.state.model = weights.spec().name;
   plan.state.activation = weights.spec().activation;
   plan.state.resolution = weights.spec().resolution;
+  plan.state.mean_std = weights.spec().mean_std;
   plan.state.loss = std::nan("");  // nobody knows
   for (const auto& param : weights.inventory().params) {
     const uint64_t size = CountOf(param);
@@ -84,20 +85,8 @@ std::string Save(FileSystem& fs, ModelWeights& weights, const std::string& dir) 
 }  // namespace
 
 void ImportCheckpoint(FileSystem& fs, ModelWeights& weights, const std::string& out) {
-  std::string target = out;
-  while (target.size() > 1 && target.back() == '/') target.pop_back();
-  model::files::RequireNew(fs, target);
-  const std::string temporary = target + ".tmp";
-  fs.RemoveTree(temporary);
-  fs.MakeDir(temporary);
-  try {
-    fs.Rename(Save(fs, weights, temporary), target);
-    fs.SyncDir(model::files::FolderOf(target));
-  } catch (...) {
-    fs.RemoveTree(temporary);
-    throw;
-  }
-  fs.RemoveTree(temporary);
+  model::files::NewFolder folder(fs, out);
+  folder.Commit(Save(fs, weights, folder.temporary()));
 }
 
 }  // namespace contrail::eval

@@ -1,6 +1,7 @@
 #include "eval/prompts.h"
 
 #include "common/error.h"
+#include "common/escape.h"
 #include "common/file_system.h"
 #include "common/strings.h"
 #include "data/caption.h"
@@ -26,6 +27,10 @@ std::vector<std::string> ReadLines(const std::string& path) {
   while (!lines.empty() && lines.back().empty()) lines.pop_back();
   if (lines.empty()) throw UserError("E-EVAL-DATASET", path, "the file is empty", kLayout);
   for (size_t i = 0; i < lines.size(); ++i) {
+    if (!IsUtf8(lines[i])) {
+      throw UserError("E-EVAL-DATASET", path + ":" + std::to_string(i + 1),
+                      "'" + lines[i] + "' is no UTF-8 text", "save the file as UTF-8");
+    }
     if (lines[i].empty()) {
       throw UserError("E-EVAL-DATASET", path + ":" + std::to_string(i + 1), "empty line",
                       "line n holds class or template n: leave no gaps");

@@ -13,6 +13,7 @@ std::unique_ptr<StepWeights> StepWeights::Open(const FileSystem& fs,
   weights->spec_ = model::FindModel(state.model);
   weights->spec_.activation = state.activation;
   weights->spec_.resolution = state.resolution;
+  weights->spec_.mean_std = state.mean_std;
   weights->spec_.loss = LossOf(weights->step_->layout());
   const auto clip = model::ClipModel::Create(weights->spec_);
   CheckModel(*weights->step_, weights->spec_, LayoutOf(clip->params()));

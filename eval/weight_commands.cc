@@ -11,6 +11,7 @@
 #include "model/files/export.h"
 #include "model/files/file_weights.h"
 #include "model/files/new_file.h"
+#include "model/files/new_folder.h"
 
 namespace contrail::eval {
 namespace {
@@ -30,6 +31,8 @@ model::files::Choices ChoicesOf(const ParsedArgs& args) {
       choices.model = value;
     } else if (key == "model.activation") {
       choices.activation = value;
+    } else if (key == "data.mean_std") {
+      choices.mean_std = value;
     } else if (key == "model.resolution") {
       constexpr size_t kMostDigits = 5;
       if (value.empty() || value.size() > kMostDigits ||
@@ -40,36 +43,31 @@ model::files::Choices ChoicesOf(const ParsedArgs& args) {
       choices.resolution = std::stol(value);
     } else {
       throw UserError("E-CONFIG-KEY", "--set", "import has no key '" + key + "'",
-                      "it has model.name, model.activation and model.resolution");
+                      "it has model.name, model.activation, model.resolution and data.mean_std");
     }
   }
   return choices;
 }
 
 // Everything of an export to a folder, which appears whole or not at all.
-void ExportFolder(FileSystem& fs, StepWeights& weights, std::string out) {
-  while (out.size() > 1 && out.back() == '/') out.pop_back();
+void ExportFolder(FileSystem& fs, StepWeights& weights, const std::string& out) {
   model::files::RequireHuggingFace(weights.spec(), weights.inventory());
-  model::files::RequireNew(fs, out);
-  const auto tokenizer = data::HuggingFaceTokenizerFiles(TokenizerOf(weights.step().state()));
-  const std::string temporary = out + ".tmp";
-  fs.RemoveTree(temporary);
-  fs.MakeDir(temporary);
-  try {
-    model::files::ExportHuggingFace(fs, weights, temporary);
-    for (const auto& [name, text] : tokenizer) fs.WriteAtomically(temporary + "/" + name, text);
-    fs.Rename(temporary, out);
-    fs.SyncDir(model::files::FolderOf(out));
-  } catch (...) {
-    fs.RemoveTree(temporary);
-    throw;
+  model::files::NewFolder folder(fs, out);
+  const std::string& inside = folder.temporary();
+  model::files::ExportHuggingFace(fs, weights, inside);
+  for (const auto& [name, text] :
+       data::HuggingFaceTokenizerFiles(TokenizerOf(weights.step().state()))) {
+    fs.WriteAtomically(inside + "/" + name, text);
   }
+  folder.Commit();
 }
 
 std::string Describe(const ModelWeights& weights) {
   uint64_t parameters = 0;
   for (const auto& param : weights.inventory().params) parameters += CountOf(param);
-  return weights.spec().name + ", " + weights.spec().activation + ", " +
+  const std::string pixels =
+      weights.spec().mean_std == "clip" ? "" : ", mean_std " + weights.spec().mean_std;
+  return weights.spec().name + ", " + weights.spec().activation + pixels + ", " +
          std::to_string(weights.spec().resolution) + " px, " + std::to_string(parameters) +
          " parameters";
 }

@@ -43,6 +43,12 @@ void CheckTensors(const ckpt::StepReader& step, const model::ModelSpec& spec,
   if (step.state().activation != spec.activation) {
     Fail(step, "it was trained with " + step.state().activation + ", asked for " + spec.activation);
   }
+  if (step.state().mean_std != spec.mean_std) {
+    throw UserError("E-MEAN-STD", step.dir(),
+                    "was trained with images normalised as \"" + step.state().mean_std +
+                        "\", the config says \"" + spec.mean_std + "\"",
+                    "set data.mean_std = \"" + step.state().mean_std + "\"");
+  }
   const std::string difference = FirstDifference(held, wanted);
   if (!difference.empty()) Fail(step, difference);
 }

@@ -19,7 +19,7 @@ ckpt::Layout LayoutOf(const std::vector<model::ParamSpec>& params);
 std::string LossOf(const ckpt::Layout& layout);
 
 // Throws UserError E-CKPT-MODEL where the step holds another model, activation or set of tensors
-// than `spec`/`layout`; names the first tensors that differ.
+// than `spec`/`layout`; names the first tensors that differ. E-MEAN-STD: another normalisation.
 void CheckModel(const ckpt::StepReader& step, const model::ModelSpec& spec,
                 const ckpt::Layout& layout);
 // The same, but the step's model may have another resolution, and another name if that is all they

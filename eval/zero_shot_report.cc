@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/escape.h"
 #include "eval/prompts.h"
 #include "eval/zero_shot.h"
 
@@ -46,12 +47,15 @@ std::string ToJson(const ZeroShotResult& result) {
       {"seconds", result.seconds},
       {"samples_per_second", result.samples_per_second},
   };
-  return json.dump(2) + "\n";
+  // A class name that is no UTF-8 must not cost an evaluation.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string ToText(const ZeroShotResult& result) {
   size_t width = 12;
-  for (const std::string& name : result.class_names) width = std::max(width, name.size() + 2);
+  for (const std::string& name : result.class_names) {
+    width = std::max(width, EscapeShort(name).size() + 2);
+  }
   const auto line = [&](std::string name, const std::string& one, const std::string& many) {
     name.resize(width, ' ');
     return name + "  " + one + "  " + many + "\n";
@@ -67,7 +71,8 @@ std::string ToText(const ZeroShotResult& result) {
   text +=
       line("top-5", "  " + Percent(result.one_prompt.top5), "   " + Percent(result.ensemble.top5));
   for (size_t c = 0; c < result.class_names.size(); ++c) {
-    text += line("  " + result.class_names[c], "  " + Percent(result.one_prompt.per_class[c]),
+    text += line("  " + EscapeShort(result.class_names[c]),
+                 "  " + Percent(result.one_prompt.per_class[c]),
                  "   " + Percent(result.ensemble.per_class[c]));
   }
   return text;

@@ -62,8 +62,6 @@ const char* CauseName(Cause cause) {
       return "rank_hung";
     case Cause::kStartFailed:
       return "start_failed";
-    case Cause::kNodeLost:
-      return "node_lost";
     case Cause::kBadSteps:
       return "bad_steps";
     case Cause::kReplica:
@@ -88,7 +86,6 @@ Patience PatienceWith(const Failure& failure, const Progress& progress) {
       return row != nullptr ? row->patience : Patience::kOutage;
     case Cause::kRankHung:
     case Cause::kStartFailed:
-    case Cause::kNodeLost:
       return Patience::kOutage;
     case Cause::kBadSteps:
       return Patience::kSameStep;

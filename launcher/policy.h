@@ -23,13 +23,12 @@ enum class Cause {
   kError,      // a worker's own words: a disk, a peer, a device
   kRankDied,   // without a word
   kRankHung,
-  kStartFailed,  // no rank came to its first step, or none could be started
-  kNodeLost,
+  kStartFailed,     // no rank came to its first step, or none could be started
   kBadSteps,        // several in a row whose loss or gradient was not finite
   kReplica,         // a rank held other weights than the rest: silent corruption
   kRankTerminated,  // asked to stop by somebody who did not ask the launcher: it saved, and is lost
 };
-// As in incidents.jsonl: "rank_died", "rank_hung", "start_failed", "error", "node_lost",
+// As in incidents.jsonl: "rank_died", "rank_hung", "start_failed", "error",
 // "bad_steps", "replica", "rank_terminated".
 const char* CauseName(Cause cause);
 

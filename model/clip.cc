@@ -37,6 +37,11 @@ ClipOverOps::ClipOverOps(const ModelSpec& spec, const OpTable& ops, Options opti
                         std::to_string(PixelsToACell(spec)) + ", " + CellName(spec),
                     "choose a multiple");
   }
+  if (spec.resolution > kLargestResolution) {
+    throw UserError("E-MODEL-RESOLUTION", spec.name,
+                    "resolution " + std::to_string(spec.resolution) + " is too large",
+                    "choose at most " + std::to_string(kLargestResolution));
+  }
   ParamList list;
   image_->Declare(&list);
   buffers_ = image_->Buffers();

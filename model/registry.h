@@ -39,6 +39,7 @@ struct ModelSpec {
   ResnetSpec resnet = {};
   TextSpec text;
   std::string activation = "quick_gelu";  // "quick_gelu" | "gelu"
+  std::string mean_std = "clip";          // of images: "clip" | "half" (normalisation.h)
   // What it is trained with: "clip", or "siglip", which adds the parameter logit_bias and starts
   // from another logit scale.
   std::string loss = "clip";
@@ -49,6 +50,9 @@ const std::vector<ModelSpec>& Registry();
 // Pixels to a side of what the image tower attends to at its end: a patch, or a ResNet's stride of
 // 32. A model's resolution is a multiple of it.
 int64_t PixelsToACell(const ModelSpec& spec);
+// And at most this: a few lines of a convolution's input lie in a thread's scratch, and attention
+// pools all cells of an image at once.
+inline constexpr int64_t kLargestResolution = 2048;
 const char* CellName(const ModelSpec& spec);  // "the patch size" | "a ResNet's total stride"
 
 // Whether the two have the same parameters and function up to the resolution: ViT-L/14 and

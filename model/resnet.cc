@@ -13,6 +13,7 @@ int64_t Side(const ModelSpec& spec) { return spec.resolution / 32; }
 
 ResnetTower::ResnetTower(const ModelSpec& spec)
     : resolution_(spec.resolution),
+      pixels_are_(NormalisationNamed(spec.mean_std)),
       width_(spec.resnet.width),
       bn_group_size_(spec.resnet.bn_group_size),
       pool_(Side(spec) * Side(spec), 32 * spec.resnet.width, 32 * spec.resnet.width / kHeadSize,
@@ -117,7 +118,8 @@ void ResnetTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t*
   const NormMode mode = Mode(count, keep);
   if (needed_) needed_(first_group_);
   // Patches of one pixel: channels-last.
-  ops.Patchify(images, count, resolution_, 1, arena.At(pixels_, count * resolution_ * resolution_));
+  ops.Patchify(images, count, resolution_, 1, pixels_are_,
+               arena.At(pixels_, count * resolution_ * resolution_));
   ForwardStem(ops, arena, count, mode, Input(arena, 0, count));
   for (size_t i = 0; i < blocks_.size(); ++i) {
     if (needed_) needed_(first_group_ + 1 + static_cast<int>(i));

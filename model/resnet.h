@@ -56,7 +56,9 @@ class ResnetTower final : public ImageTower {
                    View out);
   void BackwardStem(const OpTable& ops, const Arena& arena, int64_t groups, View d) const;
 
-  int64_t resolution_, width_, bn_group_size_;
+  int64_t resolution_;
+  Normalisation pixels_are_;
+  int64_t width_, bn_group_size_;
   std::vector<ConvNorm> stem_;
   std::vector<Bottleneck> blocks_;
   std::vector<int> stages_;         // of the blocks, from 0

@@ -21,6 +21,7 @@ TransformerShape Stack(const ModelSpec& spec, bool prune) {
 VitTower::VitTower(const ModelSpec& spec, bool prune)
     : resolution_(spec.resolution),
       patch_(spec.vit.patch),
+      pixels_are_(NormalisationNamed(spec.mean_std)),
       patches_((spec.resolution / spec.vit.patch) * (spec.resolution / spec.vit.patch)),
       length_(patches_ + 1),
       width_(spec.vit.width),
@@ -76,7 +77,7 @@ void VitTower::Forward(const OpTable& ops, const Arena& arena, const uint8_t* im
   const View projected = arena.At(projected_, count * patches_);
   const View embedded = arena.At(tokens_, tokens(count));
   const View x = transformer_.Input(arena, tokens(count));
-  ops.Patchify(images, count, resolution_, patch_, pixels);
+  ops.Patchify(images, count, resolution_, patch_, pixels_are_, pixels);
   if (needed_) needed_(first_group_);
   ops.Linear(pixels, conv_.weight, {}, {}, projected);
   ops.AssembleTokens(projected, class_.weight, positions_.weight, embedded);

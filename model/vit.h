@@ -32,7 +32,9 @@ class VitTower final : public ImageTower {
   int64_t tokens(int64_t count) const { return count * length_; }
   Sequences Images(int64_t count) const { return {count, nullptr, length_, length_}; }
 
-  int64_t resolution_, patch_, patches_, length_, width_;
+  int64_t resolution_, patch_;
+  Normalisation pixels_are_;
+  int64_t patches_, length_, width_;
   Transformer transformer_;
   Head head_;
   int first_group_ = 0, head_group_ = 0;

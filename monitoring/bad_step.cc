@@ -25,7 +25,7 @@ void AppendBadStep(const RunDir& run, int attempt, const BadStep& step, FileSyst
 std::vector<BadStep> ReadBadSteps(const RunDir& run, int attempt, const FileSystem& fs) {
   std::vector<BadStep> steps;
   for (const std::string& line : Split(fs.ReadIfThere(run.BadSteps(attempt)).value_or(""), '\n')) {
-    const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+    const nlohmann::json object = ParseJson(line);
     if (!object.is_object()) continue;
     BadStep step;
     step.step = Field<uint64_t>(object, "step", 0);

@@ -24,7 +24,7 @@ std::vector<DamagedStep> ReadDamagedSteps(const RunDir& run, int attempt, const 
   std::vector<DamagedStep> steps;
   const std::string text = fs.ReadIfThere(run.DamagedSteps(attempt)).value_or("");
   for (const std::string& line : Split(text, '\n')) {
-    const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+    const nlohmann::json object = ParseJson(line);
     if (!object.is_object()) continue;
     steps.push_back({Field<uint64_t>(object, "step", 0), Field<std::string>(object, "dir", ""),
                      Field<std::string>(object, "why", ""), Field(object, "time", 0.0),

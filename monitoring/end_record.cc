@@ -105,7 +105,7 @@ std::string EndRecordText(const EndRecord& record, size_t limit) {
 }
 
 std::optional<EndRecord> ParseEndRecord(const std::string& text) {
-  const nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json object = ParseJson(text);
   if (!object.is_object()) return std::nullopt;
   EndRecord record;
   record.attempt = Field(object, "attempt", 0);

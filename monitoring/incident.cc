@@ -69,7 +69,7 @@ void AppendIncident(const RunDir& run, const Incident& incident, FileSystem& fs)
 std::vector<Incident> ReadIncidents(const RunDir& run, const FileSystem& fs) {
   std::vector<Incident> incidents;
   for (const std::string& line : Split(fs.ReadIfThere(run.Incidents()).value_or(""), '\n')) {
-    const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+    const nlohmann::json object = ParseJson(line);
     if (object.is_object()) incidents.push_back(FromJson(object));
   }
   return incidents;

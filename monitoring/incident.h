@@ -12,10 +12,9 @@ namespace contrail::monitor {
 
 struct Incident {
   int attempt = 0;    // the attempt that ended
-  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" | "node_lost" |
-                      // "bad_steps" | "replica"; "bad_step", "checkpoint_damaged" (a resume
-                      // passed it over) and "checkpoint_stays" (pruning could not remove
-                      // it) ended no attempt
+  std::string cause;  // "rank_died" | "rank_hung" | "start_failed" | "error" | "bad_steps" |
+                      // "replica"; "bad_step", "checkpoint_damaged" (a resume passed it over) and
+                      // "checkpoint_stays" (pruning could not remove it) ended no attempt
   int rank = -1;      // the culprit, -1 where none can be named
   std::string host;
   std::string detail;         // "killed by signal 9", the first error line

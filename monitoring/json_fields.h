@@ -34,12 +34,25 @@ inline std::string DumpLine(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+// A discarded value where the text is no JSON, or is nested deeper than anything that is written
+// here: what walks over a value may recurse.
+inline nlohmann::json ParseJson(const std::string& text) {
+  constexpr int kMostNesting = 64;
+  bool deep = false;
+  const auto watch = [&deep](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    deep = deep || depth > kMostNesting;
+    return !deep;
+  };
+  nlohmann::json value = nlohmann::json::parse(text, watch, /*allow_exceptions=*/false);
+  return deep ? nlohmann::json(nlohmann::json::value_t::discarded) : value;
+}
+
 // nullopt where the file is missing or holds no object (it may be half copied). Throws E-IO where
 // it cannot be read: that says nothing about what is in it.
 inline std::optional<nlohmann::json> ReadJsonObject(const FileSystem& fs, const std::string& path) {
   const std::optional<std::string> text = fs.ReadIfThere(path);
   if (!text) return std::nullopt;
-  nlohmann::json value = nlohmann::json::parse(*text, nullptr, false);
+  nlohmann::json value = ParseJson(*text);
   return value.is_object() ? std::optional(std::move(value)) : std::nullopt;
 }
 

@@ -32,7 +32,7 @@ bool WriteLeaseIf(const RunDir& run, const Lease& lease, FileSystem& fs,
 std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
   const std::optional<std::string> text = fs.ReadIfThere(run.Lease());
   if (!text) return std::nullopt;
-  const nlohmann::json object = nlohmann::json::parse(*text, nullptr, false);
+  const nlohmann::json object = ParseJson(*text);
   if (!object.is_object()) {
     throw EnvironmentError("E-LEASE", run.Lease(), "is damaged: who has the run cannot be told",
                            "make sure that no launcher is at work on it, then remove the file");
@@ -51,7 +51,7 @@ std::optional<Lease> ReadLease(const RunDir& run, const FileSystem& fs) {
 }
 
 void WriteSummary(const RunDir& run, const Summary& summary, FileSystem& fs) {
-  nlohmann::json eval = nlohmann::json::parse(summary.eval, nullptr, false);
+  nlohmann::json eval = ParseJson(summary.eval);
   if (!eval.is_object()) eval = nlohmann::json::object();
   const nlohmann::json object = {{"state", summary.state},
                                  {"steps", summary.steps},

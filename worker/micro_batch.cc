@@ -116,19 +116,24 @@ MicroBatch FitMicroBatch(model::ClipModel& model, int64_t share, uint64_t budget
 }
 
 MicroBatch ChooseMicroBatch(const Config& config, model::ClipModel& model, const FixedMemory& fixed,
-                            int64_t share, uint64_t memory, std::string* message) {
+                            int64_t share, uint64_t memory, int64_t kept, std::string* message) {
   const uint64_t budget = memory - std::min(memory, fixed.total());
   const int64_t together = SamplesTogether(model.spec(), config.train.global_batch_size);
   const int64_t asked = std::min(config.train.micro_batch_size, share);
   const model::Recompute recompute = RecomputeOf(config);
-  MicroBatch chosen = FitMicroBatch(model, asked > 0 ? asked : share, budget, together, recompute);
+  const bool keep = asked == 0 && kept > 0 && share % kept == 0 && kept % together == 0;
+  const int64_t most = asked > 0 ? asked : keep ? kept : share;
+  MicroBatch chosen = FitMicroBatch(model, most, budget, together, recompute);
   if (asked > 0 && chosen.samples != asked) {  // the user's choice stands
     model.Plan(asked, asked * model.spec().text.context, {/*for_training=*/true, recompute});
     chosen = {asked, static_cast<uint64_t>(model.arena_bytes()), false};
   }
   *message = "a rank encodes " + std::to_string(chosen.samples) + " of its " +
-             std::to_string(share) + " samples at once" + (asked > 0 ? "" : " (auto)") + ": " +
-             HumanBytes(chosen.activations) + " of activations beside " +
+             std::to_string(share) + " samples at once" +
+             (asked > 0                        ? ""
+              : keep && chosen.samples == kept ? " (as before)"
+                                               : " (auto)") +
+             ": " + HumanBytes(chosen.activations) + " of activations beside " +
              HumanBytes(fixed.parameters) + " of weights, gradients and moments, " +
              HumanBytes(fixed.total() - fixed.parameters) +
              " of batches, features, snapshot and program; " + HumanBytes(memory) + " a rank";

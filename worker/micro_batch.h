@@ -52,9 +52,10 @@ struct MicroBatch {
 MicroBatch FitMicroBatch(model::ClipModel& model, int64_t share, uint64_t budget,
                          int64_t together = 1, model::Recompute recompute = {});
 
-// train.micro_batch_size where it is set, else the largest that fits into a rank's memory. Says
-// what was chosen and why in `message`; a warning where it is not `fits`.
+// train.micro_batch_size where it is set, else `kept` (what the run had before, 0 = nothing) where
+// that fits into a rank's memory, else the largest that does. Says what was chosen and why in
+// `message`; a warning where it is not `fits`.
 MicroBatch ChooseMicroBatch(const Config& config, model::ClipModel& model, const FixedMemory& fixed,
-                            int64_t share, uint64_t memory, std::string* message);
+                            int64_t share, uint64_t memory, int64_t kept, std::string* message);
 
 }  // namespace contrail::worker

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "model/ops/parallel.h"
 #include "worker/adamw_kernel.h"
 #include "worker/rounding.h"
 
@@ -103,7 +104,7 @@ void AdamWStep(FlatParams& flat, int bucket, const AdamWOptions& options, uint64
 
   const Slices slices = SlicesOf(flat, bucket, options.seed, step);
   const std::vector<FlatParams::Run>& runs = flat.own_runs(bucket);
-  at::parallel_for(0, static_cast<int64_t>(runs.size()), 1, [&](int64_t first, int64_t last) {
+  model::ParallelFor(0, static_cast<int64_t>(runs.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       AdamWCoefficients of_run = c;
       if (runs[i].decay) of_run.shrink = static_cast<float>(1 - lr * options.weight_decay);
@@ -119,7 +120,7 @@ double SumOfOwnGradSquares(const FlatParams& flat) {
     const float* grad = own.data_ptr<float>();
     const int64_t blocks = (own.numel() + kGrain - 1) / kGrain;
     std::vector<double> partial(blocks);
-    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    model::ParallelFor(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * kGrain;
         partial[block] = SumOfSquares(grad + first, std::min(kGrain, own.numel() - first));

@@ -17,6 +17,11 @@ uint64_t StepsOf(double epochs, int64_t steps, uint64_t steps_per_epoch) {
 int64_t CheckedResolution(int64_t wanted, const model::ModelSpec& spec, const std::string& where) {
   if (wanted == 0) return spec.resolution;
   const int64_t cell = model::PixelsToACell(spec);
+  if (wanted > model::kLargestResolution) {
+    throw UserError("E-PHASE-RESOLUTION", where,
+                    "resolution " + std::to_string(wanted) + " is more than a model can have",
+                    "set at most " + std::to_string(model::kLargestResolution / cell * cell));
+  }
   const int64_t below = wanted / cell * cell;
   if (below == wanted) return wanted;
   const std::string nearest = below == 0 ? "" : std::to_string(below) + " or ";

@@ -1,5 +1,7 @@
 #include "worker/resume.h"
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "checkpoint/newest.h"
@@ -102,6 +104,25 @@ bool ChangesResolution(const ckpt::StepReader& step, const model::ModelSpec& spe
 void LogResampling(int64_t from, int64_t to, const char* moments) {
   LogInfo("resolution " + std::to_string(from) + " -> " + std::to_string(to) +
           ": position embedding resampled (bicubic, antialiased)" + moments);
+}
+
+// Weights of others may have a logit scale that the loss does not take: open_clip clamps it after a
+// step, not before the first. On every rank alike.
+void ClampInitialScale(const Config& config, const std::vector<model::ParamSpec>& params,
+                       FlatParams& flat, bool root) {
+  const auto is_scale = [](const model::ParamSpec& param) { return param.name == "logit_scale"; };
+  const auto found = std::find_if(params.begin(), params.end(), is_scale);
+  const auto index = static_cast<size_t>(found - params.begin());
+  if (found == params.end()) return;
+  const double given = flat.views().weights[index].item<double>();
+  const double most = std::log(config.train.logit_scale_max);
+  constexpr double kRounding = 1e-3;  // ln 100 as fp16 stores it
+  if (given <= most + kRounding) return;
+  flat.SetWeight(index, at::full(found->shape, most, at::kFloat));
+  if (!root) return;
+  LogWarning("W-LOGIT-SCALE: " + config.model.init + ": its logit scale of e^" +
+             ExactDouble(given) + " is above train.logit_scale_max; training starts from " +
+             ExactDouble(config.train.logit_scale_max));
 }
 
 // Whether an error says that a step which is there could not be read now. That a step has vanished
@@ -268,6 +289,7 @@ void Initialise(FileSystem& fs, Comm& comm, const Config& config,
     LogResampling(resolution, target.spec.resolution, "");
   }
   GatherWeights(comm, flat);
+  ClampInitialScale(config, params, flat, comm.rank() == 0);
 }
 
 void GatherWeights(Comm& comm, FlatParams& flat) {

@@ -64,7 +64,7 @@ std::optional<Resumed> Resume(FileSystem& fs, Comm& comm, const monitor::RunDir&
                               const OnDamage& on_damage, const ckpt::OnRead& read = {});
 
 // Collective. Fresh weights: from the specs' initialisers, or from the checkpoint model.init, at
-// whatever resolution it is.
+// whatever resolution it is; a logit scale above train.logit_scale_max is brought down to it.
 void Initialise(FileSystem& fs, Comm& comm, const Config& config,
                 const std::vector<model::ParamSpec>& params, const Target& target,
                 const ckpt::OnRead& read = {});

@@ -116,12 +116,6 @@ void CheckSize(const Comm& comm, long asked) {
 }
 
 void CheckConfig(const Config& config, int ranks) {
-  if (config.data.mean_std != "clip") {
-    throw UserError(
-        "E-MEAN-STD", OriginOf(config, "data.mean_std"),
-        "data.mean_std = \"" + config.data.mean_std + "\" is not available in this build",
-        "set \"clip\"");
-  }
   data::ParseCaptionKey(config.data.caption_key);
   const int64_t batch = config.train.global_batch_size;
   const std::string where = OriginOf(config, "train.global_batch_size");

@@ -17,8 +17,8 @@ namespace contrail::worker {
 // mpirun of another MPI gives). `asked` 0 = nobody said.
 void CheckSize(const Comm& comm, long asked);
 
-// The part of the configuration that is not there yet or does not fit the ranks: E-MEAN-STD,
-// E-CROP, E-DATA-CAPTION-KEY; E-RANKS with the nearest number of ranks that divides the batch.
+// The part of the configuration that is not there yet or does not fit the ranks: E-CROP,
+// E-DATA-CAPTION-KEY; E-RANKS with the nearest number of ranks that divides the batch.
 void CheckConfig(const Config& config, int ranks);
 
 // Fewer samples than one global batch: E-DATA-SMALL.

@@ -81,7 +81,9 @@ class Trainer {
 
   Precision precision_;
   LossScale loss_scale_;  // where this attempt begins
-  ckpt::RunState state_;  // the part that stays the same in this attempt
+  std::string instruction_sets_;
+  std::optional<ckpt::RunState> before_;  // what this attempt goes on from
+  ckpt::RunState state_;                  // the part that stays the same in this attempt
   std::string data_fingerprint_;
   std::string resumed_dir_;   // the step that this attempt goes on from; "": none
   uint64_t done_ = 0;         // steps done, the skipped ones too

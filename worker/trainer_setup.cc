@@ -15,6 +15,7 @@
 #include "worker/make_room.h"
 #include "worker/micro_batch.h"
 #include "worker/open_data.h"
+#include "worker/same_bits.h"
 #include "worker/start_checks.h"
 #include "worker/trainer.h"
 
@@ -63,10 +64,12 @@ void Trainer::CheckStart() {
     if (!config_.model.activation.empty()) spec_.activation = config_.model.activation;
     spec_.resnet.bn_group_size = config_.model.bn_group_size;
     spec_.loss = config_.train.loss;
+    spec_.mean_std = config_.data.mean_std;
     CheckMicroBatch(config_, spec_, comm_.size());
   });
   precision_ = ChoosePrecision(PosixFileSystem(), comm_, config_, spec_,
                                launch_.fresh ? "" : launch_.run.Checkpoints(), launch_.from);
+  instruction_sets_ = InstructionSets(comm_, precision_.name != "fp32");
   {
     const Doing doing(progress_, monitor::Activity::kIndexing);
     dataset_ =
@@ -128,6 +131,7 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
         !agreed.empty(), [this](const ckpt::StepEntry& step) { NoteDamage(step); }, read);
   }
   if (resumed) {
+    before_ = resumed->state;
     done_ = resumed->state.step;
     resumed_dir_ = resumed->dir;
     progress_.Resume(done_);
@@ -217,10 +221,13 @@ void Trainer::MakeStep() {
   const auto& train = config_.train;
   const int64_t share = train.global_batch_size / comm_.size();
   std::string message;
-  const MicroBatch micro =
+  const int64_t kept = before_ ? MicroBatchToKeep(*before_, comm_.size(), spec_.resolution) : 0;
+  const MicroBatch micro = SmallestMicroBatch(
+      comm_,
       ChooseMicroBatch(config_, *model_, MeasureFixed(config_, spec_, *flat_, share, kBatchesAhead),
-                       share, MemoryOfRank(RanksHere(comm_)), &message);
+                       share, MemoryOfRank(RanksHere(comm_)), kept, &message));
   if (comm_.rank() == 0) (micro.fits ? LogInfo : LogWarning)(message);
+  state_.micro_batch = static_cast<uint64_t>(micro.samples);
   step_ = std::make_unique<TrainStep>(
       comm_, *model_, *flat_,
       TrainStep::Options{
@@ -262,9 +269,14 @@ void Trainer::MakeSaver() {
   state_.activation = spec_.activation;
   state_.precision = precision_.name;
   state_.resolution = spec_.resolution;
+  state_.mean_std = spec_.mean_std;
+  state_.instruction_sets = instruction_sets_;
   state_.fingerprint = TrainingFingerprint(config_);
   state_.data_fingerprint = data_fingerprint_;
   state_.config_toml = ToToml(config_);
+  if (before_ && comm_.rank() == 0) {
+    for (const std::string& reason : WhyBitsDiffer(*before_, state_)) LogWarning(reason);
+  }
 
   Saver::Options saver{
       .writer = AsWriter(),

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/normalisation.h"
+
 namespace contrail::model::files {
 namespace {
 
@@ -22,7 +24,7 @@ Json HuggingFaceTower(const ModelSpec& spec, int64_t width, int64_t layers, int6
 
 }  // namespace
 
-std::string OpenClipConfigJson(const ModelSpec& spec, bool logit_bias) {
+std::string OpenClipConfigJson(const ModelSpec& spec, bool logit_bias, bool hub) {
   const bool vit = spec.resnet.layers.empty();
   Json json;
   json["embed_dim"] = spec.embed_dim;
@@ -45,7 +47,17 @@ std::string OpenClipConfigJson(const ModelSpec& spec, bool logit_bias) {
                       {"width", spec.text.width},
                       {"heads", spec.text.heads},
                       {"layers", spec.text.layers}};
-  return Text(json);
+  if (!hub) return Text(json);
+  const Normalisation& pixels = NormalisationNamed(spec.mean_std);
+  return Text({{"model_cfg", json},
+               {"preprocess_cfg",
+                {{"size", {spec.resolution, spec.resolution}},
+                 {"mode", "RGB"},
+                 {"mean", pixels.mean},
+                 {"std", pixels.std},
+                 {"interpolation", "bicubic"},
+                 {"resize_mode", "shortest"},
+                 {"fill_color", 0}}}});
 }
 
 std::string HuggingFaceConfigJson(const ModelSpec& spec) {
@@ -73,6 +85,7 @@ std::string HuggingFaceConfigJson(const ModelSpec& spec) {
 
 std::string HuggingFacePreprocessorJson(const ModelSpec& spec) {
   const int64_t r = spec.resolution;
+  const Normalisation& pixels = NormalisationNamed(spec.mean_std);
   constexpr int kBicubic = 3;
   return Text({{"image_processor_type", "CLIPImageProcessor"},
                {"do_convert_rgb", true},
@@ -84,8 +97,8 @@ std::string HuggingFacePreprocessorJson(const ModelSpec& spec) {
                {"do_rescale", true},
                {"rescale_factor", 1.0 / 255.0},
                {"do_normalize", true},
-               {"image_mean", {0.48145466, 0.4578275, 0.40821073}},
-               {"image_std", {0.26862954, 0.26130258, 0.27577711}}});
+               {"image_mean", pixels.mean},
+               {"image_std", pixels.std}});
 }
 
 }  // namespace contrail::model::files

@@ -22,13 +22,16 @@ struct Declared {
   std::optional<std::string> model;       // registry name
   std::optional<std::string> activation;  // "quick_gelu" | "gelu"
   std::string activation_from;            // who says so
+  std::optional<std::string> mean_std;    // normalisation of images: "clip" | "half"
+  std::string mean_std_from;
   std::optional<int64_t> resolution;
   std::optional<int64_t> image_heads, text_heads;
   std::string where;  // the config read, "" = none
 };
 
 // Throws UserError E-WEIGHTS-CONFIG where a config cannot be read or asks for something the models
-// do not do, E-WEIGHTS-ACTIVATION where it contradicts itself.
+// do not do, E-WEIGHTS-ACTIVATION where it contradicts itself. Warns (W-WEIGHTS-PIXELS) where its
+// images were brought to size in another way than here.
 Declared ReadDeclared(const FileSystem& fs, const WeightFile& file, Naming naming);
 
 // Throws UserError E-WEIGHTS-CONFIG where the config's heads are not the model's.

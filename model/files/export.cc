@@ -1,6 +1,7 @@
 #include "model/files/export.h"
 
 #include "common/error.h"
+#include "common/token.h"
 #include "model/files/configs_out.h"
 #include "model/files/safetensors_writer.h"
 #include "model/files/torch_writer.h"
@@ -40,13 +41,20 @@ void ExportOpenClip(FileSystem& fs, ModelWeights& weights, const std::string& ou
     throw UserError("E-EXPORT-FORMAT", out, "ends in neither .pt nor .safetensors",
                     "the ending chooses the form");
   }
-  const std::string config = out.substr(0, out.rfind('.')) + ".json";
+  // Of a folder as a model hub has it; else a config of the weights' own name.
+  const size_t begin = out.rfind('/') + 1;
+  const bool in_hub = out.substr(begin) == "open_clip_model.safetensors";
+  const std::string config = in_hub ? out.substr(0, begin) + "open_clip_config.json"
+                                    : out.substr(0, out.rfind('.')) + ".json";
   RequireNew(fs, out);
   RequireNew(fs, config);
   const std::vector<OutTensor> tensors = OutTensors(weights, Naming::kOpenClip);
   const Notes notes = NotesOf(weights.spec());
   // The config first: weights without it would be taken for the wrong activation.
-  fs.WriteAtomically(config, OpenClipConfigJson(weights.spec(), HasLogitBias(weights.inventory())));
+  fs.WriteAtomically(config,
+                     OpenClipConfigJson(weights.spec(), HasLogitBias(weights.inventory()),
+                                        in_hub || weights.spec().mean_std != "clip"),
+                     ".tmp-" + RandomToken());
   try {
     safetensors ? WriteSafetensors(fs, out, tensors, notes)
                 : WriteTorchArchive(fs, out, tensors, notes);
@@ -63,6 +71,10 @@ void ExportOpenAi(FileSystem& fs, ModelWeights& weights, const std::string& out)
                   "its models are QuickGELU ones, this one was trained with " + spec.activation);
   }
   if (HasLogitBias(weights.inventory())) throw NoPlace("openai", "it has no place for logit_bias");
+  if (spec.mean_std != "clip") {
+    throw NoPlace("openai",
+                  "its images are normalised as CLIP's, this model's as \"" + spec.mean_std + "\"");
+  }
   std::vector<OutTensor> tensors;
   AddSize("input_resolution", spec.resolution, &tensors);
   AddSize("context_length", spec.text.context, &tensors);

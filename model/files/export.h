@@ -10,7 +10,8 @@
 namespace contrail::model::files {
 
 // OUT.pt or OUT.safetensors, fp32, and OUT.json beside it: open_clip's model config, whose
-// activation is the model's.
+// activation is the model's. Beside open_clip_model.safetensors it is open_clip_config.json in the
+// form of model hubs; so is OUT.json of a model whose images are not normalised as CLIP's.
 void ExportOpenClip(FileSystem& fs, ModelWeights& weights, const std::string& out);
 
 // OUT.pt: a plain state dict with the names, number formats (fp16 where OpenAI has it) and the

@@ -5,13 +5,14 @@
 
 #include "common/log.h"
 #include "model/files/open_file.h"
+#include "model/normalisation.h"
 
 namespace contrail::model::files {
 namespace {
 
-constexpr std::array kUsualNames = {"model.safetensors", "model.safetensors.index.json",
-                                    "open_clip_model.safetensors", "pytorch_model.bin",
-                                    "open_clip_pytorch_model.bin"};
+constexpr std::array kUsualNames = {
+    "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"};
 
 // The file of weights inside a folder, "" where there is none.
 std::string InFolder(const FileSystem& fs, const std::string& folder) {
@@ -93,7 +94,16 @@ void FileWeights::Settle(const Match& match, const Declared& declared, const Cho
                spec_.activation + ". If it was trained with another: contrail import --set " +
                "model.activation=gelu");
   }
-  inventory_ = InventoryOf(spec_);  // E-MODEL-ACTIVATION
+  if (!choices.mean_std.empty() && declared.mean_std && choices.mean_std != *declared.mean_std) {
+    throw UserError("E-WEIGHTS-CONFIG", file_.path,
+                    "was trained with images normalised as \"" + *declared.mean_std + "\" (" +
+                        declared.mean_std_from + " says so), asked for \"" + choices.mean_std +
+                        "\"",
+                    "leave data.mean_std out");
+  }
+  spec_.mean_std = declared.mean_std.value_or(choices.mean_std.empty() ? "clip" : choices.mean_std);
+  static_cast<void>(NormalisationNamed(spec_.mean_std));  // E-MEAN-STD
+  inventory_ = InventoryOf(spec_);                        // E-MODEL-ACTIVATION
   for (size_t i = 0; i < file_.tensors.size(); ++i) tensor_of_[file_.tensors[i].name] = i;
 }
 

@@ -16,6 +16,7 @@ namespace contrail::model::files {
 struct Choices {
   std::string model;
   std::string activation;
+  std::string mean_std;
   int64_t resolution = 0;
 };
 

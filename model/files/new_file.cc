@@ -1,6 +1,7 @@
 #include "model/files/new_file.h"
 
 #include "common/error.h"
+#include "common/token.h"
 
 namespace contrail::model::files {
 
@@ -11,7 +12,7 @@ std::string FolderOf(const std::string& path) {
 }
 
 void RequireNew(const FileSystem& fs, const std::string& path) {
-  if (fs.Exists(path)) {
+  if (fs.KindOf(path) != EntryKind::kNone) {  // a link to nothing is there, too
     throw UserError("E-OUT-EXISTS", path, "exists already", "remove it or choose another name");
   }
   if (!fs.Exists(FolderOf(path))) {
@@ -19,10 +20,12 @@ void RequireNew(const FileSystem& fs, const std::string& path) {
   }
 }
 
+std::string TemporaryName(const std::string& path) { return path + ".tmp-" + RandomToken(); }
+
 NewFile::NewFile(FileSystem& fs, std::string path)
-    : fs_(fs), path_(std::move(path)), temporary_(path_ + ".tmp") {
+    : fs_(fs), path_(std::move(path)), temporary_(TemporaryName(path_)) {
   RequireNew(fs_, path_);
-  file_ = fs_.Open(temporary_, FileSystem::Mode::kTruncate);
+  file_ = fs_.Open(temporary_, FileSystem::Mode::kExclusive);
 }
 
 NewFile::~NewFile() {

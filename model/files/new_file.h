@@ -13,6 +13,9 @@ namespace contrail::model::files {
 // around it is missing.
 void RequireNew(const FileSystem& fs, const std::string& path);
 
+// Another name each time, beside `path`: for what is written there before it gets that name.
+std::string TemporaryName(const std::string& path);
+
 class NewFile {
  public:
   NewFile(FileSystem& fs, std::string path);

@@ -77,9 +77,11 @@ std::vector<OutTensor> OutTensors(ModelWeights& weights, Naming naming) {
 }
 
 Notes NotesOf(const ModelSpec& spec) {
-  return {{"model", spec.name},
-          {"activation", spec.activation},
-          {"resolution", std::to_string(spec.resolution)}};
+  Notes notes = {{"model", spec.name},
+                 {"activation", spec.activation},
+                 {"resolution", std::to_string(spec.resolution)}};
+  if (spec.mean_std != "clip") notes.emplace_back("mean_std", spec.mean_std);
+  return notes;
 }
 
 }  // namespace contrail::model::files

@@ -39,7 +39,8 @@ struct OutTensor {
 // also its running statistics and batch counters. `weights` must outlive the result.
 std::vector<OutTensor> OutTensors(ModelWeights& weights, Naming naming);
 
-// What our exports note about themselves: model, activation, resolution.
+// What our exports note about themselves: model, activation, resolution, and the normalisation of
+// images where it is not CLIP's.
 Notes NotesOf(const ModelSpec& spec);
 
 }  // namespace contrail::model::files

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "common/escape.h"
 #include "model/files/strict_json.h"
 
 namespace contrail::model::files {
@@ -70,8 +71,13 @@ class HeaderReader {
 
   void AddTensor(const std::string& name, const Json& entry) {
     const auto bad = [&](const std::string& what) {
-      return Damaged(file_.path, "header, '" + name + "': " + what);
+      return Damaged(file_.path, "header, '" + EscapeShort(name) + "': " + what);
     };
+    if (name.size() > kLongestName)
+      throw bad("a name of " + std::to_string(name.size()) + " bytes");
+    if (file_.tensors.size() == kMostTensors) {
+      throw bad("there are more than " + std::to_string(kMostTensors) + " tensors");
+    }
     if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() ||
         !entry.contains("shape") || !entry["shape"].is_array() || !entry.contains("data_offsets") ||
         !entry["data_offsets"].is_array() || entry["data_offsets"].size() != 2) {
@@ -80,7 +86,7 @@ class HeaderReader {
     StoredTensor tensor;
     tensor.name = name;
     const auto type = TypeOf(entry["dtype"].get<std::string>());
-    if (!type) throw bad("unknown dtype " + entry["dtype"].get<std::string>());
+    if (!type) throw bad("unknown dtype " + EscapeShort(entry["dtype"].get<std::string>()));
     tensor.type = *type;
     for (const Json& size : entry["shape"]) {
       if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX) throw bad("bad shape");
@@ -142,52 +148,6 @@ bool LooksLikeSafetensors(const FileBytes& file) {
 
 WeightFile OpenSafetensors(const FileSystem& fs, const std::string& path) {
   return HeaderReader(fs, path).Take();
-}
-
-WeightFile OpenShardedSafetensors(const FileSystem& fs, const std::string& index) {
-  const FileBytes bytes(fs, index);
-  const Json json = ParseStrictJson(bytes.Text(0, std::min(bytes.size(), kMostHeaderBytes), index),
-                                    "E-WEIGHTS-CONFIG", index);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-    throw UserError("E-WEIGHTS-CONFIG", index, "has no weight_map");
-  }
-  std::map<std::string, std::string> file_of;
-  std::map<std::string, WeightFile> parts;
-  for (const auto& [name, value] : json["weight_map"].items()) {
-    const std::string file = value.is_string() ? value.get<std::string>() : "";
-    if (file.empty() || file.find('/') != std::string::npos) {
-      throw UserError("E-WEIGHTS-CONFIG", index, "'" + name + "' lies in no file beside it");
-    }
-    file_of[name] = file;
-  }
-  const std::string dir = index.substr(0, index.rfind('/') + 1);
-  WeightFile whole;
-  whole.path = index;
-  for (const auto& [name, file] : file_of) {
-    if (!parts.contains(file)) parts[file] = OpenSafetensors(fs, dir + file);
-  }
-  for (auto& [file, part] : parts) {
-    for (StoredTensor& tensor : part.tensors) {
-      const auto mapped = file_of.find(tensor.name);
-      if (mapped == file_of.end() || mapped->second != file) {
-        throw Damaged(dir + file, "holds '" + tensor.name + "', which the index does not say");
-      }
-      file_of.erase(mapped);
-      tensor.storage += whole.storages.size();
-      whole.tensors.push_back(std::move(tensor));
-    }
-    for (Storage& storage : part.storages) {
-      storage.file = whole.files.size();
-      whole.storages.push_back(std::move(storage));
-    }
-    whole.files.push_back(part.files[0]);
-    whole.metadata.merge(part.metadata);
-  }
-  if (!file_of.empty()) {
-    throw Damaged(index, "'" + file_of.begin()->first + "' is not in " + file_of.begin()->second);
-  }
-  whole.Check();
-  return whole;
 }
 
 }  // namespace contrail::model::files

@@ -13,8 +13,4 @@ bool LooksLikeSafetensors(const FileBytes& file);
 // Throws UserError E-WEIGHTS-DAMAGED.
 WeightFile OpenSafetensors(const FileSystem& fs, const std::string& path);
 
-// A model in several files: `index` is a model.safetensors.index.json ("weight_map": name -> file
-// beside it). Throws E-WEIGHTS-DAMAGED, E-WEIGHTS-FILE, E-WEIGHTS-CONFIG.
-WeightFile OpenShardedSafetensors(const FileSystem& fs, const std::string& index);
-
 }  // namespace contrail::model::files

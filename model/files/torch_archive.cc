@@ -1,8 +1,11 @@
 #include "model/files/torch_archive.h"
 
 #include <algorithm>
+#include <set>
 
+#include "common/escape.h"
 #include "model/files/pickle.h"
+#include "model/files/strict_json.h"
 #include "model/files/zip.h"
 
 namespace contrail::model::files {
@@ -67,8 +70,21 @@ class ArchiveReader {
     return UserError("E-WEIGHTS-PICKLE", file_.path, what, "keep to a state dict of tensors");
   }
 
+  // A pickle may say one text many times at no cost; what is made of it here costs each time.
+  void CheckName(const std::string& name) const {
+    if (name.size() <= kLongestName) return;
+    throw Refused("holds a name of " + std::to_string(name.size()) + " bytes, '" +
+                  EscapeShort(name) + "'");
+  }
+
   void AddTensor(const std::string& name, const PickleValue& value) {
     const PickleValue& source = *value.items[0];
+    CheckName(name);
+    CheckName(source.text);
+    if (!names_.insert(name).second) throw Damaged(file_.path, "holds '" + name + "' twice");
+    if (names_.size() > kMostTensors) {
+      throw Refused("holds more than " + std::to_string(kMostTensors) + " tensors");
+    }
     StoredTensor tensor{name,          value.type, value.shape,
                         value.strides, 0,          static_cast<uint64_t>(value.integer)};
     const auto known = storage_of_.find(source.text);
@@ -95,27 +111,22 @@ class ArchiveReader {
     if (dict == nullptr) dict = &root;
     if (dict->kind != Kind::kDict) throw Refused("has a state_dict that is no dictionary");
     if (const PickleValue* notes = FindKey(root, kOurNotes)) AddNotes(*notes);
-    const std::string prefix = "module.";  // of torch's DistributedDataParallel
-    bool parallel = !dict->items.empty();
     for (size_t i = 0; i < dict->items.size(); i += 2) {
       const PickleValue& key = *dict->items[i];
       if (key.kind != Kind::kText) throw Refused("has a key that is no text");
       if (dict->items[i + 1]->kind != Kind::kTensor) {
-        throw Refused("holds '" + key.text + "', which is no tensor");
+        throw Refused("holds '" + EscapeShort(key.text) + "', which is no tensor");
       }
-      parallel = parallel && key.text.starts_with(prefix);
-    }
-    for (size_t i = 0; i < dict->items.size(); i += 2) {
-      const std::string& key = dict->items[i]->text;
-      AddTensor(parallel ? key.substr(prefix.size()) : key, *dict->items[i + 1]);
+      AddTensor(key.text, *dict->items[i + 1]);
     }
   }
 
   void AddNotes(const PickleValue& notes) {
     for (size_t i = 0; i + 1 < notes.items.size() && notes.kind == Kind::kDict; i += 2) {
-      if (notes.items[i]->kind != Kind::kText || notes.items[i + 1]->kind != Kind::kText) continue;
-      file_.metadata[std::string(kOurNotes) + "." + notes.items[i]->text] =
-          notes.items[i + 1]->text;
+      const PickleValue &key = *notes.items[i], &note = *notes.items[i + 1];
+      if (key.kind != Kind::kText || note.kind != Kind::kText) continue;
+      if (key.text.size() > kLongestName || note.text.size() > kLongestName) continue;
+      file_.metadata[std::string(kOurNotes) + "." + key.text] = note.text;
     }
   }
 
@@ -127,7 +138,9 @@ class ArchiveReader {
     for (size_t i = 0; i + 1 < module.items.size(); i += 2) {
       const PickleValue& value = *module.items[i + 1];
       if (module.items[i]->kind != Kind::kText) throw Refused("has an attribute without a name");
+      CheckName(module.items[i]->text);
       const std::string name = prefix + module.items[i]->text;
+      CheckName(name);
       if (value.kind == Kind::kModule) AddModule(value, name + ".", depth + 1);
       if (value.kind != Kind::kTensor) continue;  // flags and sizes that the code reads
       if (++visits_ > kMostVisits) throw Refused("holds a tree of modules without an end");
@@ -139,6 +152,7 @@ class ArchiveReader {
   std::map<std::string, ZipEntry> entries_;
   std::string root_;  // "archive/"
   std::map<std::string, size_t> storage_of_;
+  std::set<std::string> names_;
   size_t visits_ = 0;
 };
 

@@ -3,7 +3,7 @@
 // tensors there are, and one uncompressed entry a storage.
 //
 //   torch.save(state_dict)              names as they stand
-//   torch.save({"state_dict": ...})     open_clip's training checkpoints; "module." is taken away
+//   torch.save({"state_dict": ...})     open_clip's training checkpoints
 //   torch.jit.save(model)               OpenAI's files: a tree of modules, names joined by dots
 
 #include "common/file_system.h"

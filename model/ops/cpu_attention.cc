@@ -53,8 +53,12 @@ void SetOperands(const HeadPlace& place, View q, View k, View v, View out, kerne
 }
 
 void CheckShape(const AttentionShape& shape, View q) {
-  CONTRAIL_ASSERT(shape.sequences.longest <= kernels::kLongestSequence &&
-                  q.cols % shape.heads == 0 && q.cols / shape.heads <= kernels::kHeadDim);
+  CONTRAIL_ASSERT(q.cols % shape.heads == 0 && q.cols / shape.heads <= kernels::kHeadDim);
+}
+
+// This thread's, for sequences of this shape.
+Workspace WorkspaceFor(const AttentionShape& shape) {
+  return ThreadWorkspace(std::max(kUsualSequence, shape.sequences.longest));
 }
 
 // f(sequence, head) for all of them; a thread takes at least a sequence.
@@ -76,9 +80,10 @@ void EachHead(const AttentionShape& shape, const F& f) {
 class WideHead {
  public:
   WideHead(const kernels::MixedTable& table, const AttentionShape& shape, int64_t sequence,
-           int64_t head, View q, View k, View v, View lse, float* memory)
+           int64_t head, View q, View k, View v, View lse, const Workspace& work)
       : wide_(table),
-        next_(memory),
+        next_(work.head),
+        step_(work.head_rows * kernels::kHeadDim),
         place_(shape, sequence, head, q),
         h_(HeadOf<float>(shape, place_, sequence, head, q, lse)) {
     h_.q = Queries(q, true, &h_.q_row);
@@ -99,7 +104,7 @@ class WideHead {
  private:
   float* Take(View v, int64_t first, int64_t rows, bool read, int64_t* row) {
     float* const memory = next_;
-    next_ += kernels::kLongestSequence * kernels::kHeadDim;
+    next_ += step_;
     *row = h_.dim;
     for (int64_t i = 0; read && i < rows; ++i) {
       wide_.ToFloat(v, first + i, place_.column, h_.dim, memory + i * h_.dim);
@@ -114,6 +119,7 @@ class WideHead {
 
   Rows16 wide_;
   float* next_;
+  int64_t step_;  // floats of one operand
   HeadPlace place_;
   kernels::Head<float> h_;
 };
@@ -123,8 +129,8 @@ class WideHead {
 void CpuOpTable::Attention16(const AttentionShape& shape, View q, View k, View v, View out,
                              View lse) const {
   EachHead(shape, [&](int64_t sequence, int64_t head) {
-    const Workspace work = ThreadWorkspace();
-    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work.head);
+    const Workspace work = WorkspaceFor(shape);
+    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work);
     kernels::Head<float>& h = wide.head();
     h.out = wide.Queries(out, false, &h.out_row);
     float_.attention(h, work.pack, work.attention);
@@ -135,8 +141,8 @@ void CpuOpTable::Attention16(const AttentionShape& shape, View q, View k, View v
 void CpuOpTable::Attention16Backward(const AttentionShape& shape, View q, View k, View v, View out,
                                      View lse, View d_out, View d_q, View d_k, View d_v) const {
   EachHead(shape, [&](int64_t sequence, int64_t head) {
-    const Workspace work = ThreadWorkspace();
-    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work.head);
+    const Workspace work = WorkspaceFor(shape);
+    WideHead wide(mixed_, shape, sequence, head, q, k, v, lse, work);
     kernels::Head<float>& h = wide.head();
     h.out = wide.Queries(out, true, &h.out_row);
     h.d_out = wide.Queries(d_out, true, &h.d_out_row);
@@ -160,7 +166,7 @@ void CpuOpTable::Attention(const AttentionShape& shape, View q, View k, View v, 
       const HeadPlace place(shape, sequence, head, q);
       kernels::Head<T> h = HeadOf<T>(shape, place, sequence, head, q, lse);
       SetOperands(place, q, k, v, out, &h);
-      const Workspace work = ThreadWorkspace();
+      const Workspace work = WorkspaceFor(shape);
       table.attention(h, work.pack, work.attention);
     });
   });
@@ -186,7 +192,7 @@ void CpuOpTable::AttentionBackward(const AttentionShape& shape, View q, View k, 
       h.d_q_row = d_q.stride;
       h.d_k_row = d_k.stride;
       h.d_v_row = d_v.stride;
-      const Workspace work = ThreadWorkspace();
+      const Workspace work = WorkspaceFor(shape);
       table.attention_backward(h, work.pack, work.attention);
     });
   });

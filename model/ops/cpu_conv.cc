@@ -10,7 +10,7 @@ namespace {
 // Columns of a 16-bit output whose fp32 sums one thread holds for a piece, in the room for a head
 // of attention.
 constexpr int64_t kMixedColumns = 128;
-constexpr int64_t kHeadElements = kHeadFloats * kernels::kLongestSequence * kernels::kHeadDim;
+constexpr int64_t kHeadElements = kHeadFloats * kUsualSequence * kernels::kHeadDim;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
@@ -28,7 +28,7 @@ int64_t BlockOf(int64_t channels, int64_t most) {
 
 // Elements of one thread's scratch: the part of its workspace behind what is packed.
 template <typename T>
-constexpr int64_t kScratch = kernels::kAttentionBytes /
+constexpr int64_t kScratch = kUsualAttentionBytes /
                                  static_cast<int64_t>(sizeof(kernels::Compute<T>)) -
                              64;
 template <typename T>

@@ -175,7 +175,7 @@ void CpuOpTable::FoldedAttentionBackward(View tokens, View u, int64_t heads, dou
                                          View d_z, View d_tokens, View d_u) const {
   const int64_t c = tokens.cols, length = tokens.rows / u.rows;
   ByType(a.type, [&]<typename T>() {
-    CONTRAIL_ASSERT(heads * length * static_cast<int64_t>(sizeof(T)) <= kernels::kAttentionBytes);
+    CONTRAIL_ASSERT(heads * length * static_cast<int64_t>(sizeof(T)) <= kUsualAttentionBytes);
     ParallelFor(0, u.rows, 1, [&](int64_t begin, int64_t end) {
       const View d_s{ThreadWorkspace().attention, heads, length, length, a.type};
       for (int64_t i = begin; i < end; ++i) {

@@ -141,16 +141,24 @@ void Run(const kernels::Table<T>& table, const kernels::Gemm<T>& g) {
 
 }  // namespace
 
-Workspace ThreadWorkspace() {
-  constexpr int64_t kHead = kHeadFloats * 4 * kernels::kLongestSequence * kernels::kHeadDim;
+Workspace ThreadWorkspace(int64_t longest) {
   constexpr int64_t kRows = kRowBuffers * 4 * kLongestRow;
-  thread_local const std::unique_ptr<void, FreeAligned> memory(
-      std::aligned_alloc(64, kernels::kPackBytes + kernels::kAttentionBytes + kHead + kRows));
-  if (memory == nullptr) throw std::bad_alloc();
+  const auto head_bytes = [](int64_t rows) { return kHeadFloats * 4 * rows * kernels::kHeadDim; };
+  thread_local std::unique_ptr<void, FreeAligned> memory;
+  thread_local int64_t room = 0;
+  if (longest > room) {
+    memory.reset();  // memory may not hold both
+    room = 0;
+    memory.reset(std::aligned_alloc(
+        64, kernels::kPackBytes + AttentionBytes(longest) + head_bytes(longest) + kRows));
+    if (memory == nullptr) throw std::bad_alloc();
+    room = longest;
+  }
   char* const pack = static_cast<char*>(memory.get());
   char* const attention = pack + kernels::kPackBytes;
-  char* const head = attention + kernels::kAttentionBytes;
-  return {pack, attention, reinterpret_cast<float*>(head), reinterpret_cast<float*>(head + kHead)};
+  char* const head = attention + AttentionBytes(room);
+  return {pack, attention, reinterpret_cast<float*>(head),
+          reinterpret_cast<float*>(head + head_bytes(room)), room};
 }
 
 void CpuOpTable::RunMixed(const kernels::MixedGemm& g) const { RunSplit(mixed_, g); }

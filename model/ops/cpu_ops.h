@@ -1,11 +1,10 @@
 #pragma once
 // The op table on the host: SIMD kernels (kernels/) under ATen's thread pool.
 
-#include <xmmintrin.h>
-
 #include "model/ops/kernels/conv_kernels.h"
 #include "model/ops/kernels/kernels.h"
 #include "model/ops/op_table.h"
+#include "model/ops/parallel.h"
 
 namespace contrail::model {
 
@@ -38,7 +37,7 @@ class CpuOpTable final : public OpTable {
                          View d_out, View d_q, View d_k, View d_v) const override;
 
   void Patchify(const uint8_t* images, int64_t count, int64_t resolution, int64_t patch,
-                View out) const override;
+                const Normalisation& pixels, View out) const override;
   void AssembleTokens(View patches, View cls, View pos, View out) const override;
   void AssembleTokensBackward(View d_out, View d_patches, View d_cls, View d_pos) const override;
   void Embed(const int32_t* ids, const Sequences& sequences, View table, View pos,
@@ -167,27 +166,6 @@ void ByStorage(at::ScalarType type, const F& f) {
   }
 }
 
-// Denormals count as zero while one lives: they cost a hundred times a normal number's time and
-// carry nothing. Per thread, so every piece of parallel work has its own.
-class DenormalsOff {
- public:
-  DenormalsOff() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
-  ~DenormalsOff() { _mm_setcsr(saved_); }
-  DenormalsOff(const DenormalsOff&) = delete;
-  DenormalsOff& operator=(const DenormalsOff&) = delete;
-
- private:
-  unsigned int saved_;
-};
-
-template <typename F>
-void ParallelFor(int64_t begin, int64_t end, int64_t grain, const F& f) {
-  at::parallel_for(begin, end, grain, [&f](int64_t first, int64_t last) {
-    const DenormalsOff guard;
-    f(first, last);
-  });
-}
-
 // Rows (or columns) a thread should at least have, so that starting it pays: `cost` elements each.
 inline int64_t GrainOf(int64_t cost) {
   return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, cost));
@@ -198,12 +176,25 @@ inline int64_t GrainOf(int64_t cost) {
 inline constexpr int64_t kLongestRow = int64_t{1} << 14;
 struct Workspace {
   void* pack;
-  void* attention;
-  float* head;  // kHeadFloats of kernels::kLongestSequence x kernels::kHeadDim
-  float* rows;  // kRowBuffers of kLongestRow
+  void* attention;  // AttentionBytes of its longest sequence
+  float* head;      // kHeadFloats of `head_rows` x kernels::kHeadDim
+  float* rows;      // kRowBuffers of kLongestRow
+  int64_t head_rows;
 };
 inline constexpr int64_t kHeadFloats = 8;
 inline constexpr int64_t kRowBuffers = 4;
-Workspace ThreadWorkspace();
+// What attention needs for each position of a sequence (kernels/attention.h), doubles at most.
+inline constexpr int64_t kBytesAPosition = 8 * (2 * kernels::kHeadDim + 2 * kernels::kQueryRows);
+// Sequences up to here fit into a workspace without a word: ViT-L/14@336 has 577 positions.
+inline constexpr int64_t kUsualSequence = 640;
+constexpr int64_t AttentionBytes(int64_t longest) {
+  constexpr int64_t kMostLanes = 16;
+  return (longest + kMostLanes - 1) / kMostLanes * kMostLanes * kBytesAPosition +
+         (int64_t{1} << 12);
+}
+inline constexpr int64_t kUsualAttentionBytes = AttentionBytes(kUsualSequence);
+// Grows where `longest` is longer than all before; what an earlier call gave is then gone, so only
+// an op that calls no other may ask for more than is usual.
+Workspace ThreadWorkspace(int64_t longest = kUsualSequence);
 
 }  // namespace contrail::model

@@ -55,25 +55,20 @@ int64_t PickedRow(const Sequences& sequences, OpTable::Pick pick, int64_t i) {
   return pick == OpTable::Pick::kFirst ? sequences.Begin(i) : sequences.Begin(i + 1) - 1;
 }
 
-// CLIP's normalisation of a byte, by channel: (v / 255 - mean) / std (Radford et al.'s constants).
+// What each byte becomes, by channel.
 template <typename T>
-const std::array<std::array<T, 256>, 3>& ByteTable() {
-  static const auto table = [] {
-    constexpr double kMean[] = {0.48145466, 0.4578275, 0.40821073};
-    constexpr double kStd[] = {0.26862954, 0.26130258, 0.27577711};
-    std::array<std::array<T, 256>, 3> t{};
-    for (size_t c = 0; c < 3; ++c) {
-      for (size_t v = 0; v < 256; ++v) {
-        const double value = (static_cast<double>(v) / 255.0 - kMean[c]) / kStd[c];
-        if constexpr (std::is_same_v<T, double>) {
-          t[c][v] = value;
-        } else {
-          t[c][v] = static_cast<T>(static_cast<float>(value));
-        }
+std::array<std::array<T, 256>, 3> ByteTable(const Normalisation& pixels) {
+  std::array<std::array<T, 256>, 3> table{};
+  for (size_t c = 0; c < 3; ++c) {
+    for (size_t v = 0; v < 256; ++v) {
+      const double value = (static_cast<double>(v) / 255.0 - pixels.mean[c]) / pixels.std[c];
+      if constexpr (std::is_same_v<T, double>) {
+        table[c][v] = value;
+      } else {
+        table[c][v] = static_cast<T>(static_cast<float>(value));
       }
     }
-    return t;
-  }();
+  }
   return table;
 }
 
@@ -159,12 +154,12 @@ void CpuOpTable::LayerNormBackward(View x, View stats, View gain, View d_y, bool
 }
 
 void CpuOpTable::Patchify(const uint8_t* images, int64_t count, int64_t resolution, int64_t patch,
-                          View out) const {
+                          const Normalisation& pixels, View out) const {
   CONTRAIL_ASSERT(resolution % patch == 0);
   const int64_t side = resolution / patch, plane = resolution * resolution;
   CONTRAIL_ASSERT(out.rows == count * side * side && out.cols == 3 * patch * patch);
   ByStorage(out.type, [&]<typename T>() {
-    const auto& values = ByteTable<T>();
+    const auto values = ByteTable<T>(pixels);
     ByRows(out.rows, out.cols, [&](int64_t first, int64_t rows) {
       for (int64_t row = first; row < first + rows; ++row) {
         const int64_t image = row / (side * side), cell = row % (side * side);

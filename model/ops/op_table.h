@@ -16,6 +16,7 @@
 //
 // Legend: M rows, K inputs, N outputs, T tokens, b sequences, w width, h heads, d = w / h.
 
+#include "model/normalisation.h"
 #include "model/ops/view.h"
 
 namespace contrail::model {
@@ -122,10 +123,10 @@ class OpTable {
   virtual void AttentionBackward(const AttentionShape& shape, View q, View k, View v, View out,
                                  View lse, View d_out, View d_q, View d_k, View d_v) const = 0;
 
-  // uint8 RGB [b, 3, R, R] -> out[b (R/p)^2, 3 p^2], (value / 255 - mean) / std with CLIP's mean
-  // and std a channel; columns in the order of a convolution's weight (channel, row, column).
+  // uint8 RGB [b, 3, R, R] -> out[b (R/p)^2, 3 p^2], (value / 255 - mean) / std by channel;
+  // columns in the order of a convolution's weight (channel, row, column).
   virtual void Patchify(const uint8_t* images, int64_t count, int64_t resolution, int64_t patch,
-                        View out) const = 0;
+                        const Normalisation& pixels, View out) const = 0;
   // out[b (P + 1), w]: row 0 of each sequence cls[w] + pos[0], row 1 + j patches[b P, w] +
   // pos[1+j].
   virtual void AssembleTokens(View patches, View cls, View pos, View out) const = 0;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/escape.h"
+
 namespace contrail::monitor {
 namespace {
 
@@ -68,7 +70,7 @@ char32_t NextCharacter(std::string_view& text) {
     value = (value << 6) | (next & 0x3f);
   }
   text.remove_prefix(length);
-  return value < 0x20 || (value >= 0x7f && value < 0xa0) ? U'\ufffd' : value;
+  return IsObeyed(value) ? U'\ufffd' : value;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "common/escape.h"
 #include "common/strings.h"
 #include "monitoring/viewer/chart.h"
 #include "monitoring/viewer/text.h"
@@ -15,7 +16,7 @@ constexpr size_t kShownCheckpoints = 5;
 void Line(std::string& page, const std::string& name, const std::string& value) {
   std::string label = "  " + name;
   label.resize(std::max<size_t>(label.size() + 1, 18), ' ');
-  page += label + value + "\n";
+  page += label + Escape(value) + "\n";
 }
 
 void Heading(std::string& page, const std::string& title) { page += "\n" + title + "\n"; }
@@ -29,9 +30,10 @@ std::string Column(const std::string& text, size_t width) {
 }
 
 void Head(std::string& page, const RunStatus& status) {
-  page += status.name + (status.model.empty() ? "" : "  " + status.model) + "  " + status.state;
-  page += "\n";
-  if (!status.why.empty()) page += "  " + status.why + "\n";
+  page += Escape(status.name + (status.model.empty() ? "" : "  " + status.model) + "  " +
+                 status.state) +
+          "\n";
+  if (!status.why.empty()) page += "  " + Escape(status.why) + "\n";
   Line(page, "step", StepOfTotal(status));
   std::string samples = Thousands(status.samples_seen);
   if (std::isfinite(status.epochs)) samples += ", " + Short(status.epochs) + " epochs";
@@ -130,7 +132,7 @@ void Incidents(std::string& page, const RunStatus& status) {
   if (status.incidents.empty()) return;
   Heading(page, "Incidents");
   for (const Incident& incident : status.incidents) {
-    page += "  " + ClockTime(incident.time) + "  " + IncidentLine(incident) + "\n";
+    page += "  " + ClockTime(incident.time) + "  " + Escape(IncidentLine(incident)) + "\n";
     if (const std::string ledger = LedgerLine(incident); !ledger.empty()) {
       page += "    " + ledger + "\n";
     }
@@ -144,14 +146,14 @@ void Incidents(std::string& page, const RunStatus& status) {
 void Rest(std::string& page, const RunStatus& status) {
   if (!status.evals.empty()) {
     Heading(page, "Evaluation");
-    for (const EvalLine& eval : status.evals) page += "  " + EvalSummary(eval) + "\n";
+    for (const EvalLine& eval : status.evals) page += "  " + Escape(EvalSummary(eval)) + "\n";
   }
   bool headed = false;
   for (const TelemetryFileState& file : status.files) {
     if (file.problem.empty()) continue;
     if (!headed) Heading(page, "Telemetry files");
     headed = true;
-    page += "  " + file.name + ": " + file.problem + "\n";
+    page += "  " + Escape(file.name + ": " + file.problem) + "\n";
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// `contrail view RUN --once`: one plain page, no escapes, for logs, pipes and mail.
+// `contrail view RUN --once`: one plain page, no escapes (foreign ones are
+// spelt out), for logs, pipes and mail.
 
 #include <string>
 

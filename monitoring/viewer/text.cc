@@ -97,12 +97,10 @@ std::string IncidentLine(const Incident& incident) {
     line = "an old checkpoint that stays";
   } else if (incident.cause == "replica") {
     line = who + " held corrupt weights";
-  } else if (incident.cause == "node_lost") {
-    line = "node " + (incident.host.empty() ? "?" : incident.host) + " was lost";
   } else {
     line = incident.cause.empty() ? "incident" : incident.cause;
   }
-  if (!incident.host.empty() && incident.cause != "node_lost") line += " on " + incident.host;
+  if (!incident.host.empty()) line += " on " + incident.host;
   line += " at step " + std::to_string(incident.step);
   if (!incident.detail.empty()) line += ": " + incident.detail;
   if (incident.action == "restart") {

@@ -61,14 +61,13 @@ void EncodeRanks(const std::vector<StepTimes>& ranks, telemetry::RankTimes* out)
 }
 
 std::vector<StepTimes> DecodeRanks(const telemetry::RankTimes& in) {
-  // A rank count is believed only as far as columns bear it out: a damaged count asks for nothing.
+  // A rank count is believed only as far as columns bear it out: a number of a few bytes asks for
+  // nothing. Ranks of which every time is zero have no column, and nothing to tell.
   int longest = 0;
   for (const ColumnSpec& column : kColumns) {
     longest = std::max(longest, (in.*column.get)().size());
   }
-  const size_t count =
-      longest > 0 ? static_cast<size_t>(longest) : std::min<size_t>(in.count(), size_t{1} << 20);
-  std::vector<StepTimes> ranks(count);
+  std::vector<StepTimes> ranks(static_cast<size_t>(longest));
   for (const ColumnSpec& column : kColumns) {
     const Column& values = (in.*column.get)();
     for (int r = 0; r < values.size(); ++r) ranks[static_cast<size_t>(r)].*column.field = values[r];

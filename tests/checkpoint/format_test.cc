@@ -65,6 +65,26 @@ TEST(Format, ManifestRoundTrip) {
   EXPECT_EQ(LineageOf(read), manifest.lineage);
 }
 
+// What older programs did not write is as they had it, and does not change a step's lineage.
+TEST(Format, WhatBitsDependOnIsOptional) {
+  Manifest manifest = Example();
+  manifest.state.mean_std = "half";
+  manifest.state.micro_batch = 8;
+  manifest.state.instruction_sets = "avx2+avx512";
+  const RunState read = DecodeManifest(EncodeManifest(manifest), "x/COMMIT").state;
+  EXPECT_EQ(read.mean_std, "half");
+  EXPECT_EQ(read.micro_batch, 8u);
+  EXPECT_EQ(read.instruction_sets, "avx2+avx512");
+  EXPECT_NE(LineageOf(manifest), Example().lineage) << "another function was trained";
+  manifest.state.mean_std = "clip";
+  EXPECT_EQ(LineageOf(manifest), Example().lineage);
+
+  const RunState older = DecodeManifest(EncodeManifest(Example()), "x/COMMIT").state;
+  EXPECT_EQ(older.mean_std, "clip");
+  EXPECT_EQ(older.micro_batch, 0u);
+  EXPECT_EQ(older.instruction_sets, "");
+}
+
 TEST(Format, UnknownFieldsAndMinorVersionsAreIgnored) {
   const Manifest read = DecodeManifest(
       Edited([](nlohmann::json& json) {

@@ -170,6 +170,42 @@ TEST_F(LoadTest, ResolvedConfigOfAnEarlierVersion) {
   EXPECT_EQ(LoadResolved(dir_ / "run").train.steps, 10);
 }
 
+TEST_F(LoadTest, TextThatIsNoneIsAMistakeOfTheUser) {
+  for (const char* bad : {"run.name=a\nb", "run.name=a\x1b[2J", "run.name=caf\xe9", "\x80=1",
+                          "train.lr=1e-3\x7f", "data.train=[\"a\", \"b\x01\"]"}) {
+    EXPECT_THAT(Refusal(kGood, {bad}), testing::StartsWith("E-CONFIG-SET: --set"));
+  }
+  EXPECT_EQ(LoadConfig(Write(kGood), {"run.name=naïve \"quoted\" \\ text"}).run.name,
+            "naïve \"quoted\" \\ text");
+  EXPECT_THAT(Refusal(std::string(kGood) + "# caf\xe9\n"),
+              HasSubstr("c.toml:9: holds bytes that are no UTF-8"));
+  EXPECT_THAT(Refusal(std::string(kGood) + std::string("\0", 1)), HasSubstr("E-CONFIG-TOML"));
+  const std::string utf16 = std::string("\xff\xfe[\0m\0", 6);
+  EXPECT_THAT(Refusal(utf16), HasSubstr("save the file as UTF-8"));
+}
+
+// A control character may be written as an escape, and comes back as one.
+TEST_F(LoadTest, EscapesReadBackEqual) {
+  const Config config =
+      LoadConfig(Write(std::string(kGood) + "[run]\nname = \"a\\u0001\\u007fb\"\n"));
+  EXPECT_EQ(config.run.name,
+            "a\x01\x7f"
+            "b");
+  EXPECT_EQ(LoadConfig(Write(ToToml(config), "again.toml")).run.name, config.run.name);
+}
+
+TEST_F(LoadTest, APathThatIsNoTextIsRefusedBeforeItIsWritten) {
+  fs::create_directories(dir_ / "caf\xe9");
+  std::ofstream(dir_ / "caf\xe9/c.toml") << kGood;
+  try {
+    LoadConfig(dir_ / "caf\xe9/c.toml");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("E-CONFIG-TYPE"));
+    EXPECT_THAT(error.what(), HasSubstr("caf\\xe9"));
+  }
+}
+
 TEST_F(LoadTest, MissingFile) {
   try {
     LoadConfig("/nowhere/x.toml");

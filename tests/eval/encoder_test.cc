@@ -57,6 +57,24 @@ TEST(EncoderTest, ResnetsUseTheirRunningStatistics) {
   EXPECT_GT((other.EncodeImages(Noise(1)) - alone).abs().max().item<float>(), 1e-3);
 }
 
+// Scores that overflow gave features that looked like any others.
+TEST(EncoderTest, AnOverflowInAttentionShowsInTheFeatures) {
+  const c10::InferenceMode guard;
+  const model::ModelSpec& spec = model::FindModel("tiny-vit");
+  const auto params = model::ClipModel::Create(spec)->params();
+  const ckpt::Layout layout = LayoutOf(params);
+  at::Tensor weights = at::zeros({static_cast<int64_t>(layout.num_elements)}, at::kFloat);
+  const std::vector<at::Tensor> views = ViewsOf(weights, layout);
+  for (size_t i = 0; i < views.size(); ++i) {
+    model::InitParam(params[i], 9, views[i]);
+    if (params[i].name == "transformer.resblocks.0.attn.in_proj_weight") {
+      views[i].narrow(0, 0, 2 * spec.text.width).mul_(1e25);  // queries and keys
+    }
+  }
+  Encoder encoder(spec, weights, data::Tokenizer::Load(), 8);
+  EXPECT_TRUE(at::isnan(encoder.EncodeTexts({"a photo of a cat"})).any().item<bool>());
+}
+
 TEST(EncoderTest, AResnetWithoutStatisticsIsRefused) {
   const Parts parts = MakeParts(1);
   try {

@@ -38,6 +38,7 @@ class Saved {
     plan.state.model = name.empty() ? spec.name : name;
     plan.state.activation = spec.activation;
     plan.state.resolution = spec.resolution;
+    plan.state.mean_std = spec.mean_std;
     plan.layout = layout;
     plan.topology = {0, 1, {0}};
     plan.ranges_of_rank = {{{0, layout.num_elements}}};
@@ -97,6 +98,21 @@ TEST(WeightsTest, ModelsThatDifferInResolutionAloneAreOne) {
   EXPECT_TRUE(model::SameUpToResolution(small, large));
   EXPECT_FALSE(model::SameUpToResolution(SpecAt("ViT-B/32", 224), SpecAt("ViT-B/16", 224)));
   EXPECT_FALSE(model::SameUpToResolution(SpecAt("RN50", 224), SpecAt("RN101", 224)));
+}
+
+TEST(WeightsTest, AnotherNormalisationOfImagesIsRefused) {
+  model::ModelSpec spec = SpecAt("nano-vit", 28);
+  spec.mean_std = "half";
+  const Saved saved(spec);
+  EXPECT_NO_THROW(CheckModelUpToResolution(*saved.step, spec, LayoutAt(spec)));
+  spec.mean_std = "clip";
+  try {
+    CheckModelUpToResolution(*saved.step, spec, LayoutAt(spec));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.id(), "E-MEAN-STD");
+    EXPECT_THAT(error.what(), HasSubstr("set data.mean_std = \"half\""));
+  }
 }
 
 TEST(WeightsTest, AnotherModelIsRefusedAtAnyResolution) {

@@ -135,6 +135,18 @@ TEST(ZeroShotTest, AgreesWithTheDefinitionOnRealPhotos) {
   EXPECT_THAT(ToText(result), HasSubstr("ankle boot"));
 }
 
+TEST(ZeroShotTest, NamesThatAreNoTextAreRefusedBeforeAnythingIsEncoded) {
+  const PackedPhotos photos(3);
+  std::ofstream(photos / "classnames.txt") << "t-shirt\ncaf\xe9\n";
+  std::string line;
+  EXPECT_EQ(IdOf([&] { ReadPrompts(photos.dir()); }, &line), "E-EVAL-DATASET");
+  EXPECT_THAT(line, HasSubstr("classnames.txt:2: 'caf\\xe9' is no UTF-8 text"));
+  ZeroShotResult result;
+  result.class_names = {"caf\xe9"};
+  result.one_prompt.per_class = result.ensemble.per_class = {0.5};
+  EXPECT_TRUE(nlohmann::json::accept(ToJson(result)));
+}
+
 TEST(ZeroShotTest, NamesWhatIsWrongWithADataSet) {
   const c10::InferenceMode guard;
   const PackedPhotos photos(20);

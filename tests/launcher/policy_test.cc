@@ -52,7 +52,6 @@ TEST(RestartPolicy, PatienceByCauseAndId) {
            {Cause::kRankDied, "signal 11", true, Patience::kSameStep},
            {Cause::kRankHung, "", true, Patience::kOutage},
            {Cause::kStartFailed, "E-SPAWN", true, Patience::kOutage},
-           {Cause::kNodeLost, "", true, Patience::kOutage},
            {Cause::kBadSteps, "E-NONFINITE", true, Patience::kSameStep},
            {Cause::kReplica, "E-REPLICA", true, Patience::kDeaths},
            {Cause::kRankTerminated, "", true, Patience::kDeaths},

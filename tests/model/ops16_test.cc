@@ -171,7 +171,7 @@ TEST_P(Ops16, LayerNorm) {
 // Softmax and sums are the fp32 kernel's; in and out are rounded.
 TEST_P(Ops16, AttentionIsFp32sOnRoundedNumbers) {
   constexpr int64_t kHeads = 3;
-  const std::vector<int32_t> offsets = {0, 1, 18, 35, 112, 112, 177, 180};
+  const std::vector<int32_t> offsets = {0, 1, 18, 35, 112, 112, 177, 180, 965};  // 785 at last
   const int64_t tokens = offsets.back(), count = static_cast<int64_t>(offsets.size()) - 1;
   for (const int64_t dim : {64, 12}) {
     for (const bool causal : {false, true}) {
@@ -179,7 +179,7 @@ TEST_P(Ops16, AttentionIsFp32sOnRoundedNumbers) {
         const int64_t w = kHeads * dim, queries = single ? count : tokens;
         const at::Tensor qkv = Narrow({tokens, 3 * w}), q_rows = Narrow({count, w});
         const at::Tensor d_out = Narrow({queries, w});
-        AttentionShape shape{{count, offsets.data(), 0, 77}, kHeads, causal, single};
+        AttentionShape shape{{count, offsets.data(), 0, 785}, kHeads, causal, single};
         const auto run = [&](at::ScalarType of, std::array<at::Tensor, 4>& results) {
           const at::Tensor all_t = qkv.to(of), rows = q_rows.to(of), d = d_out.to(of);
           const View all = AsView(all_t);
@@ -207,11 +207,25 @@ TEST_P(Ops16, AttentionIsFp32sOnRoundedNumbers) {
   }
 }
 
+TEST_P(Ops16, AttentionKeepsWhatIsNotFinite) {
+  for (const bool infinite : {false, true}) {
+    at::Tensor qkv = Narrow({53, 3 * 12}).abs();
+    qkv[50][3] = infinite ? std::numeric_limits<double>::infinity() : std::nan("");
+    const View all = AsView(qkv);
+    at::Tensor out = at::zeros({53, 12}, type()), lse = at::zeros({53, 1});
+    ops_->Attention({{1, nullptr, 53, 53}, 1, false, false}, all.Cols(0, 12), all.Cols(12, 12),
+                    all.Cols(24, 12), AsView(out), AsView(lse));
+    EXPECT_EQ(at::isnan(out.to(at::kFloat)).any(1).sum().item<int64_t>(), 1);
+  }
+}
+
 TEST_P(Ops16, PatchifyIsTheRoundedPixel) {
   const at::Tensor images = RandomImages(3, 12, 5);
   at::Tensor out = EmptyNarrow({3 * 9, 3 * 16}), wide = EmptyWide({3 * 9, 3 * 16});
-  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, AsView(out));
-  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, AsView(wide));
+  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, NormalisationNamed("clip"),
+                 AsView(out));
+  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, NormalisationNamed("clip"),
+                 AsView(wide));
   EXPECT_TRUE(out.equal(wide.to(type())));
 }
 

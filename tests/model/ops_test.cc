@@ -176,9 +176,13 @@ TEST_P(Ops, LayerNorm) {
 }
 
 // Lengths below, at and far beyond a register, and beyond the 48 queries held at a time.
-TEST_P(Ops, Attention) {
+class OpsAttention : public Ops {
+ protected:
+  void Check(const std::vector<int32_t>& offsets, int64_t longest);
+};
+
+void OpsAttention::Check(const std::vector<int32_t>& offsets, int64_t longest) {
   constexpr int64_t kHeads = 3;
-  const std::vector<int32_t> offsets = {0, 1, 18, 35, 112, 112, 177, 180};
   const int64_t tokens = offsets.back(), count = static_cast<int64_t>(offsets.size()) - 1;
   for (const int64_t dim : {64, 12}) {
     for (const bool causal : {false, true}) {
@@ -188,7 +192,7 @@ TEST_P(Ops, Attention) {
         const at::Tensor qkv = Random({tokens, 3 * w}), q_rows = Random({count, w});
         const View all = AsView(qkv);
         const View q = single ? AsView(q_rows) : all.Cols(0, w);
-        AttentionShape shape{{count, offsets.data(), 0, 77}, kHeads, causal, single};
+        AttentionShape shape{{count, offsets.data(), 0, longest}, kHeads, causal, single};
         at::Tensor out = at::zeros({queries, w}, type()),
                    lse = at::zeros({queries, kHeads}, type());
         ops_->Attention(shape, q, all.Cols(w, w), all.Cols(2 * w, w), AsView(out), AsView(lse));
@@ -236,6 +240,39 @@ TEST_P(Ops, Attention) {
   }
 }
 
+TEST_P(OpsAttention, IsSoftmaxOfScores) { Check({0, 1, 18, 35, 112, 112, 177, 180}, 77); }
+// ViT-B/16 at 448 px has 785 positions, more than a thread's memory has room for at first.
+TEST_P(OpsAttention, OfLongSequences) { Check({0, 785, 790}, 785); }
+
+// A NaN or an overflow in one row's operands must show in that row, and is seen only if it does.
+TEST_P(OpsAttention, WhatIsNotFiniteStaysSo) {
+  constexpr int64_t kRows = 53, kDim = 12;
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto rows_that_show = [&](int64_t row, int64_t column, double value) {
+    at::Tensor qkv = RandomTensor({kRows, 3 * kDim}, 7).abs();
+    if (column < 0) {
+      qkv.narrow(1, 0, 2 * kDim).fill_(value);
+    } else {
+      qkv[row][column] = value;
+    }
+    qkv = Cast(qkv);
+    const View all = AsView(qkv);
+    at::Tensor out = at::zeros({kRows, kDim}, type()), lse = at::zeros({kRows, 1}, type());
+    ops_->Attention({{1, nullptr, kRows, kRows}, 1, false, false}, all.Cols(0, kDim),
+                    all.Cols(kDim, kDim), all.Cols(2 * kDim, kDim), AsView(out), AsView(lse));
+    return at::isnan(out).any(1).sum().item<int64_t>();
+  };
+  for (const double value : {std::nan(""), infinity}) {
+    EXPECT_EQ(rows_that_show(50, 3, value), 1) << "a query";
+    EXPECT_EQ(rows_that_show(50, kDim + 3, value), kRows) << "a key";
+  }
+  EXPECT_EQ(rows_that_show(0, -1, std::nan("")), kRows);
+  if (type() == at::kFloat) {
+    EXPECT_EQ(rows_that_show(0, -1, 1e30), kRows) << "the scores overflow";
+  }
+  EXPECT_EQ(rows_that_show(0, 0, 1), 0);
+}
+
 // Scores of thousands: the softmax is a choice, and nothing overflows.
 TEST_P(Ops, AttentionOfLargeScores) {
   const at::Tensor qkv = Cast(RandomTensor({17, 3 * 64}, 1) * 60);
@@ -253,7 +290,8 @@ TEST_P(Ops, AttentionOfLargeScores) {
 TEST_P(Ops, PatchifyIsTheConvolutionsInput) {
   const at::Tensor images = RandomImages(3, 12, 5);
   at::Tensor out = Empty({3 * 9, 3 * 16});
-  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, AsView(out));
+  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, NormalisationNamed("clip"),
+                 AsView(out));
   const auto channel = [](std::vector<double> v) {
     return at::tensor(v, at::kDouble).view({1, 3, 1, 1});
   };
@@ -263,6 +301,15 @@ TEST_P(Ops, PatchifyIsTheConvolutionsInput) {
   const at::Tensor expected =
       pixels.view({3, 3, 3, 4, 3, 4}).permute({0, 2, 4, 1, 3, 5}).reshape({27, 48});
   ExpectClose(out, expected, "patches");
+
+  ops_->Patchify(images.const_data_ptr<uint8_t>(), 3, 12, 4, NormalisationNamed("half"),
+                 AsView(out));
+  ExpectClose(out,
+              ((images.to(at::kDouble) / 255.0 - 0.5) / 0.5)
+                  .view({3, 3, 3, 4, 3, 4})
+                  .permute({0, 2, 4, 1, 3, 5})
+                  .reshape({27, 48}),
+              "patches of half");
 }
 
 TEST_P(Ops, AssembleTokens) {
@@ -327,15 +374,26 @@ TEST_P(Ops, Normalize) {
   ExpectClose(d_x, lx.grad(), "d_x");
 }
 
+// A sum of squares beyond the largest number is told by a NaN; a row of zeros would be taken for
+// features.
+TEST_P(Ops, NormalizeOfAnOverflow) {
+  const double large = type() == at::kDouble ? 1e160 : 1e20;
+  const at::Tensor x = Cast(at::full({2, 37}, large, at::kDouble));
+  at::Tensor y = at::zeros({2, 37}, type()), norms = Empty({2, 1});
+  x[1].fill_(1);
+  ops_->Normalize(AsView(x), AsView(y), AsView(norms));
+  EXPECT_TRUE(at::isnan(y[0]).all().item<bool>());
+  EXPECT_TRUE(at::isfinite(y[1]).all().item<bool>());
+}
+
 std::string CaseName(const testing::TestParamInfo<Case>& info) {
   return std::string(info.param.isa) + (info.param.type == at::kDouble ? "_fp64" : "_fp32");
 }
-INSTANTIATE_TEST_SUITE_P(Cpu, Ops,
-                         testing::Values(Case{"avx512", at::kFloat}, Case{"avx512", at::kDouble},
-                                         Case{"avx2", at::kFloat}, Case{"avx2", at::kDouble},
-                                         Case{"baseline", at::kFloat},
-                                         Case{"baseline", at::kDouble}),
-                         CaseName);
+const auto kCases = testing::Values(Case{"avx512", at::kFloat}, Case{"avx512", at::kDouble},
+                                    Case{"avx2", at::kFloat}, Case{"avx2", at::kDouble},
+                                    Case{"baseline", at::kFloat}, Case{"baseline", at::kDouble});
+INSTANTIATE_TEST_SUITE_P(Cpu, Ops, kCases, CaseName);
+INSTANTIATE_TEST_SUITE_P(Cpu, OpsAttention, kCases, CaseName);
 
 }  // namespace
 }  // namespace contrail::model

@@ -66,6 +66,17 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   }
 }
 
+// A count costs five bytes and could ask for 42 MB each time.
+TEST(CodecTest, ACountOfRanksWithoutTimesAsksForNothing) {
+  StepRecord record = MakeStep(1, 1 << 20);
+  for (StepTimes& times : record.ranks) times = {};
+  const std::string encoded = EncodeEvent(StepEvent(record));
+  EXPECT_LT(encoded.size(), 500u);
+  const auto event = DecodeEvent(encoded);
+  ASSERT_TRUE(event && event->step_record);
+  EXPECT_TRUE(event->step_record->ranks.empty());
+}
+
 TEST(CodecTest, OtherRecordsSurvive) {
   TelemetryEvent event;
   event.wall_time = 1.5;

@@ -193,6 +193,38 @@ TEST(FrameTest, EscapesInNamesDoNotReachTheTerminal) {
   EXPECT_EQ(frame.find('\x07'), std::string::npos);
 }
 
+TEST(PageTest, EscapesOfOthersAreSpeltOut) {
+  const SyntheticRun synthetic;
+  RunStatus status = synthetic.Status();
+  const std::string forged = "\x1b[2J\ncontrail: all fine";
+  status.name += forged;
+  status.incidents.at(0).detail = forged;
+  status.incidents.at(0).host = forged;
+  status.evals.push_back({.file = "a.json", .task = forged, .dataset = forged});
+  status.files.push_back({.name = forged, .problem = forged});
+  const std::string page = RenderPage(status);
+  EXPECT_EQ(page.find('\x1b'), std::string::npos);
+  EXPECT_THAT(page, testing::Not(HasSubstr("\ncontrail:")));
+  EXPECT_THAT(page, HasSubstr("\\x1b[2J\\x0acontrail"));
+}
+
+// A file in eval/ may be anybody's; each of these made every form of the viewer overrun its stack.
+TEST(StatusTest, AnEvaluationNestedWithoutEndIsPassedOver) {
+  const SyntheticRun synthetic;
+  const size_t evals = synthetic.Status().evals.size();
+  std::string objects = "{\"task\": \"x\"", lists = "{\"a\": ";
+  for (int i = 0; i < 100'000; ++i) objects += ", \"a\": {\"b\": 1";
+  objects += std::string(100'001, '}');
+  lists += std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  PosixFileSystem().MakeDirs(synthetic.run().Eval());
+  WriteFile(synthetic.run().Eval() + "/deep.json", objects);
+  WriteFile(synthetic.run().Eval() + "/lists.json", lists);
+  const RunStatus status = synthetic.Status();
+  EXPECT_EQ(status.evals.size(), evals);
+  RenderPage(status);
+  RenderJson(status);
+}
+
 TEST(FrameTest, LossesThatAreNoNumbersDoNotBreakTheChart) {
   std::vector<CurveBucket> flat = {{1, 2, 2, 2}, {2, 2, 2, 2}};
   Canvas canvas(40, 8);

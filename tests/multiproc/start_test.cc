@@ -43,7 +43,7 @@ TEST_F(StartTest, AnotherNumberOfRanksThanAskedFor) {
 
 TEST_F(StartTest, WhatTheEngineCannotDo) {
   ExpectRefused(2, {"--set", "train.loss=triplet"}, "E-CONFIG-CHOICE");
-  ExpectRefused(0, {"--set", "data.mean_std=half"}, "E-MEAN-STD");
+  ExpectRefused(0, {"--set", "data.mean_std=imagenet"}, "E-CONFIG-CHOICE");
 }
 
 TEST_F(StartTest, CaptionsThatAreNotThere) {

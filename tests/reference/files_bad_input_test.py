@@ -99,6 +99,15 @@ def header_lies(case):
             {"a": f32, "b": f32}, {"a": dict(f32, data_offsets=[4, 12])}, {"__metadata__": 3},
             b'{"a": %s, "a": %s}' % ((json.dumps(f32).encode(),) * 2)):
         case.raw("E-WEIGHTS-DAMAGED", safetensors_of(header, bytes(8)), name="w.safetensors")
+    # 50 MB of them asked for 4 GB.
+    case.raw("E-WEIGHTS-DAMAGED", safetensors_of(b'{"a": ' + b"[" * 50_000_000),
+             name="w.safetensors", saying="nested more than 64 deep")
+    case.raw("E-WEIGHTS-DAMAGED", safetensors_of(b'{"a": [' + b"1," * 5_000_000 + b"1]}"),
+             name="w.safetensors", saying="values")
+    case.raw("E-WEIGHTS-DAMAGED", safetensors_of({"n" * 1000: f32}, bytes(8)),
+             name="w.safetensors", saying="1000 bytes")
+    case.raw("E-WEIGHTS-DAMAGED", safetensors_of({"a\n\x1b[2J": dict(f32, dtype="F33")}, bytes(8)),
+             name="w.safetensors", saying="a\\x0a\\x1b[2J")
     case.raw("E-WEIGHTS-FILE", struct.pack("<Q", 2**63) + b"{}", name="w.safetensors")
     case.raw("E-WEIGHTS-DAMAGED", struct.pack("<Q", 90_000_000) + b"{}", name="w.safetensors")
 
@@ -147,6 +156,12 @@ def hostile_pickles(case):
     case.raw("E-WEIGHTS-PICKLE", archive(b"\x80\x02" + b"]" * 2_000_000 + b"."), saying="too many")
     case.raw("E-WEIGHTS-PICKLE", archive(b"\x80\x02]q\x00h\x00a."))  # a list that holds itself
     case.raw("E-WEIGHTS-PICKLE", archive(b"\x80\x02}(X\x01\0\0\0a}u.", version="3\n"))
+    # One long name said often: each costs two bytes here and would be copied.
+    tensor = (b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+              b"X\x01\0\0\x000X\x03\0\0\0cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89}tRq\x02")
+    many = (b"\x80\x02}q\x00(X" + struct.pack("<I", 1_000_000) + b"n" * 1_000_000 + b"q\x01" +
+            tensor + b"h\x01h\x02" * 60_000 + b"u.")
+    case.raw("E-WEIGHTS-PICKLE", archive(many, **{"data/0": bytes(4)}), saying="1000000 bytes")
     # A module that is its own child, twice a level: no end and 2^n tensors.
     case.raw("E-WEIGHTS-PICKLE", archive(
         b"\x80\x02c__torch__.m\nM\n)\x81q\x00}(X\x01\0\0\0ah\x00X\x01\0\0\0bh\x00ub.",
@@ -259,8 +274,12 @@ def open_clip_configs(case):
     refuse("E-WEIGHTS-CONFIG", dict(quick, text_cfg=dict(text, heads=4)), saying="4 heads")
     refuse("E-WEIGHTS-CONFIG", dict(quick, text_cfg=dict(text, no_causal_mask=True)),
            saying="no_causal_mask")
-    refuse("E-WEIGHTS-CONFIG", {"model_cfg": quick, "preprocess_cfg": {"mean": [0.5] * 3}},
-           saying="[0.5,0.5,0.5]")
+    refuse("E-WEIGHTS-CONFIG", {"model_cfg": quick, "preprocess_cfg": {"mean": [0.485, 0.456, 0.406]}},
+           saying="mean and std")
+    # Each of these overran the stack.
+    for deep in ('{"vision_cfg": ' + "[" * 100_000 + "]" * 100_000 + "}",
+                 '{"a": ' * 100_000 + "1" + "}" * 100_000):
+        refuse("E-WEIGHTS-CONFIG", deep, saying="nested more than 64 deep")
     (case.folder / "w.safetensors").unlink()
 
 

@@ -15,8 +15,8 @@ class MicroBatchTest : public testing::Test {
     model_->Plan(samples, samples * 77, true);
     return static_cast<uint64_t>(model_->arena_bytes());
   }
-  MicroBatch Choose(int64_t share, uint64_t memory) {
-    return ChooseMicroBatch(config_, *model_, fixed_, share, memory, &message_);
+  MicroBatch Choose(int64_t share, uint64_t memory, int64_t kept = 0) {
+    return ChooseMicroBatch(config_, *model_, fixed_, share, memory, kept, &message_);
   }
 
   Config config_;
@@ -46,6 +46,17 @@ TEST_F(MicroBatchTest, LeavesRoomForEverythingElse) {
   EXPECT_FALSE(Choose(48, 1024).fits);
   EXPECT_THAT(message_, HasSubstr("less than it needs"));
   EXPECT_FALSE(Choose(48, 10).fits) << "memory for less than what is fixed";
+}
+
+TEST_F(MicroBatchTest, WhatTheRunHadIsKeptWhereItFits) {
+  const uint64_t plenty = uint64_t{1} << 40, twelve = ArenaOf(12) + 1024;
+  EXPECT_EQ(Choose(48, plenty, 8).samples, 8) << "more would fit, and have other bits";
+  EXPECT_THAT(message_, HasSubstr("encodes 8 of its 48 samples at once (as before)"));
+  EXPECT_EQ(Choose(48, twelve, 24).samples, 12);
+  EXPECT_THAT(message_, HasSubstr("(auto)"));
+  EXPECT_EQ(Choose(48, plenty, 7).samples, 48) << "divides nothing";
+  config_.train.micro_batch_size = 16;
+  EXPECT_EQ(Choose(48, plenty, 8).samples, 16) << "the user's choice stands";
 }
 
 TEST_F(MicroBatchTest, TheUsersChoiceStandsAndIsMeasured) {

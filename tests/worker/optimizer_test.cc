@@ -358,6 +358,36 @@ TEST(Optimizer, HalfPrecisionStateFollowsFp32) {
   EXPECT_NEAR(mean(half, 2), mean(exact, 2), 0.005 * mean(exact, 2));
 }
 
+// A row of the token table that no batch holds for a thousand steps.
+TEST(Optimizer, DenormalMomentsBecomeZeroAndOthersKeepTheirBits) {
+  const AdamWOptions options;
+  FlatParams plain(Params(), 0, 1), mixed(Params(), 0, 1);
+  for (FlatParams* flat : {&plain, &mixed}) {
+    for (int bucket = 0; bucket < flat->num_buckets(); ++bucket) {
+      flat->own_weights(bucket).fill_(0.5);
+      flat->own_grads(bucket).zero_();
+      flat->own_exp_avg(bucket).fill_(1e-3);
+      flat->own_exp_avg_sq(bucket).fill_(1e-6);
+    }
+  }
+  int bucket = 0;
+  while (mixed.own_runs(bucket)[0].count < 1000) ++bucket;
+  const FlatParams::Run& run = mixed.own_runs(bucket)[0];  // beyond runs there is padding
+  const auto idle = [&](const at::Tensor& t) { return t.narrow(0, run.begin, run.count / 2); };
+  const auto rest = [&](const at::Tensor& t) {
+    return t.narrow(0, run.begin + run.count / 2, run.count - run.count / 2);
+  };
+  // 0.9 times four of the smallest units rounds to four units again.
+  idle(mixed.own_exp_avg(bucket)).fill_(4 * std::numeric_limits<float>::denorm_min());
+  idle(mixed.own_exp_avg_sq(bucket)).fill_(1e-39);
+  for (FlatParams* flat : {&plain, &mixed}) AdamWStep(*flat, bucket, options, 800, 1e-3, 1);
+  EXPECT_EQ(idle(mixed.own_exp_avg(bucket)).abs().max().item<float>(), 0);
+  EXPECT_EQ(idle(mixed.own_exp_avg_sq(bucket)).abs().max().item<float>(), 0);
+  EXPECT_TRUE(rest(mixed.own_exp_avg(bucket)).equal(rest(plain.own_exp_avg(bucket))));
+  EXPECT_TRUE(rest(mixed.own_exp_avg_sq(bucket)).equal(rest(plain.own_exp_avg_sq(bucket))));
+  EXPECT_TRUE(rest(mixed.own_weights(bucket)).equal(rest(plain.own_weights(bucket))));
+}
+
 TEST(Optimizer, GlobalNormAndClip) {
   FlatParams flat(Params(), 0, 1);
   flat.views().grads[0].fill_(0.5);

@@ -63,6 +63,10 @@ TEST(PhasePlanTest, ResolutionsThatAModelCannotHaveAreRefused) {
   EXPECT_THAT(Refused(Tiny(), 30), HasSubstr("multiple of 7, the patch size"));
   EXPECT_THAT(Refused(Tiny(), 30), HasSubstr("set 28 or 35"));
   EXPECT_THAT(Refused(Tiny(), 5), HasSubstr("set 7"));
+  EXPECT_EQ(Refused(model::FindModel("ViT-B/16"), 448), "") << "785 positions";
+  EXPECT_EQ(Refused(model::FindModel("ViT-L/14"), 448), "");
+  EXPECT_THAT(Refused(Tiny(), 2051), HasSubstr("set at most 2044"));
+  EXPECT_EQ(Refused(Tiny(), 2044), "");
   EXPECT_EQ(Refused(model::FindModel("RN50"), 256), "");
   EXPECT_THAT(Refused(model::FindModel("RN50"), 336 + 8), HasSubstr("set 320 or 352"));
 }

@@ -78,9 +78,10 @@ CONTRAIL_INLINE float Log(float x) { return __builtin_logf(x); }
 CONTRAIL_INLINE double Log(double x) { return __builtin_log(x); }
 
 // p = softmax(p scale) over the first n of `end` columns, zero after them; returns log-sum-exp.
+// Where a score is NaN or an overflow, so is all of the row: x - top is NaN for one of its lanes.
 template <typename T>
 CONTRAIL_INLINE T SoftmaxRow(int64_t n, int64_t end, T scale, T* p) {
-  const T lowest = static_cast<T>(-1e30);
+  const T lowest = -static_cast<T>(__builtin_inf());
   Vec<T> tops = Splat(lowest);
   EachMasked<T>(n, end, [&](int64_t j, auto counts) {
     const Vec<T> x = counts ? Load(p + j) : Splat(lowest);

@@ -83,13 +83,11 @@ struct MixedGemm {
   int64_t other_row = 0;
 };
 
-// Memory one thread needs while it runs a Gemm or an attention; 64-byte aligned.
+// Memory one thread needs while it runs a Gemm; 64-byte aligned. An attention's grows with its
+// sequence: see attention.h.
 inline constexpr int64_t kPackBytes = int64_t{1} << 20;
-inline constexpr int64_t kLongestSequence = 640;  // ViT-L/14@336 has 577
-inline constexpr int64_t kQueryRows = 48;         // queries whose scores are held at a time
-inline constexpr int64_t kHeadDim = 128;          // at most
-inline constexpr int64_t kAttentionBytes =
-    8 * kLongestSequence * (2 * kHeadDim + 2 * kQueryRows) + (int64_t{1} << 12);
+inline constexpr int64_t kQueryRows = 48;  // queries whose scores are held at a time
+inline constexpr int64_t kHeadDim = 128;   // at most
 
 // One sequence and one head of attention.
 template <typename T>

@@ -136,7 +136,9 @@ void Normalize(int64_t m, int64_t n, const T* x, int64_t x_row, T* y, int64_t y_
     });
     const T norm = static_cast<T>(__builtin_sqrt(square));
     norms[i] = norm < T(1e-12) ? T(1e-12) : norm;
-    const T scale = T(1) / norms[i];
+    // Where the sum of squares overflows the row becomes NaN, which is seen, and not zero.
+    const bool finite = norm < static_cast<T>(__builtin_inf());
+    const T scale = finite ? T(1) / norms[i] : static_cast<T>(__builtin_nan(""));
     EachVector<T>(
         n, [=](int64_t j, int64_t lanes) { Write<T>(y + j, Read(x + j, lanes) * scale, lanes); });
   }

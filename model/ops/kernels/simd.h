@@ -127,11 +127,12 @@ CONTRAIL_INLINE Vec<T> Count(int64_t j) {
 }
 
 // e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2 and Taylor's polynomial for e^r: within 2
-// units in the last place. Below the normal range it is exactly 0, above it the largest power.
+// units in the last place. Below the normal range it is exactly 0, above it the largest power. A
+// NaN stays one: Max and Min give their second argument where the first is not the greater.
 CONTRAIL_INLINE Vec<float> Exp(Vec<float> x) {
   constexpr float kLowest = -87.0f, kHighest = 88.0f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec<float> y = Min<float>(Max<float>(x, Splat(kLowest)), Splat(kHighest));
+  const Vec<float> y = Min<float>(Splat(kHighest), Max<float>(Splat(kLowest), x));
   const Vec<float> shifted = y * 1.44269504088896341f + kRound;
   const Vec<float> n = shifted - kRound;
   Vec<float> r = y - n * 0.693359375f;  // ln 2 in two parts, the first exact in few bits
