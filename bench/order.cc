@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     std::fputs("order SAMPLES\n", stderr);
     return 2;
   }
-  constexpr uint64_t kShard = 10'000, kRanks = 8, kWindow = 65'536;
+  constexpr uint64_t kShard = 10'000, kRanks = 8, kWindow = 524'288;
   const uint64_t samples = std::strtoull(argv[1], nullptr, 10);
   const contrail::data::SampleOrder order(1, std::vector<uint64_t>(samples / kShard, kShard),
                                           kWindow);

@@ -8,30 +8,33 @@
 #include "common/hash.h"
 #include "common/strings.h"
 #include "data/shard_cache.h"
+#include "data/shard_list.h"
 
 namespace contrail::data {
 namespace {
 
-constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
-constexpr uint64_t kMaxGap = 64 * 1024;             // bytes read for nothing to save a second read
+constexpr uint64_t kMaxIndexedSamples = 16'000'000;  // about 250 MB of index
+constexpr uint64_t kMaxGap = 64 * 1024;              // bytes read for nothing to save a second read
 
 std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 class TarDataset : public Dataset {
  public:
   // Reads the heads itself; what it had to scan for them stays open.
-  TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard)
-      : cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+  TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard,
+             const std::string& index_dir)
+      : cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples, index_dir) {
     std::vector<ShardHead> heads;
-    for (size_t shard = 0; shard < paths.size(); ++shard) {
-      heads.push_back(cache_.Head(shard));
+    for (const ListedShard& shard : FindInLists(paths, index_dir)) {
+      const std::optional<ShardHead> listed = ListedHead(shard);
+      heads.push_back(listed ? *listed : cache_.Head(heads.size()));
       if (on_shard) on_shard(heads.back());
     }
     Number(heads);
   }
 
-  explicit TarDataset(const std::vector<ShardHead>& heads)
-      : cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+  TarDataset(const std::vector<ShardHead>& heads, const std::string& index_dir)
+      : cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples, index_dir) {
     Number(heads);
   }
 
@@ -53,7 +56,7 @@ class TarDataset : public Dataset {
   Sample Read(uint64_t sample) const override {
     const size_t shard = ShardOf(sample);
     const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
-    const SampleEntry& entry = Entry(*open, shard, sample);
+    const SampleEntry entry = Entry(*open, shard, sample);
     Sample out;
     std::string label;
     ReadParts(open->file,
@@ -91,7 +94,7 @@ class TarDataset : public Dataset {
     return static_cast<size_t>(after - start_.begin()) - 1;
   }
 
-  const SampleEntry& Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
+  SampleEntry Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
     const uint64_t within = sample - start_[shard];
     if (open.file.size() != bytes_[shard]) {
       throw UserError("E-DATA-INDEX", open.file.path(),
@@ -150,8 +153,9 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   std::vector<std::string> paths;
   for (const std::string& pattern : patterns) {
     for (const std::string& path : ExpandBraces(pattern)) {
+      // Of tens of thousands of shards, nobody is asked whether it is a folder.
       std::error_code not_there;
-      if (!std::filesystem::is_directory(path, not_there)) {
+      if (path.ends_with(".tar") || !std::filesystem::is_directory(path, not_there)) {
         paths.push_back(path);
         continue;
       }
@@ -163,19 +167,22 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
   return paths;
 }
 
-ShardHead ReadShardHead(const std::string& path) {
+ShardHead ReadShardHead(const std::string& path, const std::string& index_dir,
+                        const std::function<void()>& looked) {
   const PositionedFile tar(path);
-  const std::optional<IndexHead> head = ReadIndexHead(tar);
-  return {path, tar.size(), head ? head->samples : ScanShard(tar).samples.size()};
+  const std::optional<IndexHead> head = ReadIndexHead(tar, index_dir);
+  return {path, tar.size(), head ? head->samples : ScanShard(tar, looked).samples.size()};
 }
 
-std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads) {
-  return std::make_shared<TarDataset>(heads);
+std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads,
+                                                  const std::string& index_dir) {
+  return std::make_shared<TarDataset>(heads, index_dir);
 }
 
 std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns,
-                                             const OnShard& on_shard) {
-  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard);
+                                             const OnShard& on_shard,
+                                             const std::string& index_dir) {
+  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard, index_dir);
   CheckNotEmpty(*dataset, patterns);
   return dataset;
 }

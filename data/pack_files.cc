@@ -13,11 +13,14 @@
 #include "common/strings.h"
 #include "data/csv.h"
 #include "data/pack.h"
+#include "data/permutation.h"
 
 namespace contrail::data {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr uint64_t kOrderPurpose = 0x666f6c646572;  // keeps these draws apart from all others
 
 // "jpg", "jpeg", "png"; nothing for another kind of file.
 std::optional<std::string> PictureExtension(const fs::path& path) {
@@ -67,11 +70,13 @@ class FolderSource : public PackSource {
       throw EnvironmentError("E-IO", options.folder, cause.what());
     }
     std::sort(pictures_.begin(), pictures_.end());
+    // Sorted names are sorted classes, and shards of one class each make batches of few classes.
+    if (!pictures_.empty()) shuffled_.emplace(options.seed ^ kOrderPurpose, 0, 0, pictures_.size());
   }
 
   bool Next(PackSample& sample) override {
     if (next_ == pictures_.size()) return false;
-    const std::string& name = pictures_[next_];
+    const std::string& name = pictures_[(*shuffled_)(next_)];
     const fs::path picture = folder_ / name;
     sample = NumberedSample(next_++, name);
     sample.extension = *PictureExtension(picture);
@@ -97,6 +102,7 @@ class FolderSource : public PackSource {
 
   const fs::path folder_;
   std::vector<std::string> pictures_;  // relative, sorted
+  std::optional<Permutation> shuffled_;
   size_t next_ = 0;
 };
 

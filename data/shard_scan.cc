@@ -31,18 +31,19 @@ Extent* SlotFor(SampleEntry& entry, const std::string& extension) {
 
 }  // namespace
 
-ShardIndex ScanShard(const PositionedFile& tar) {
+ShardIndex ScanShard(const PositionedFile& tar, const std::function<void()>& looked) {
   ShardIndex index;
   SampleEntry current;
   const auto finish = [&] {
     if (current.image.present()) {
-      index.samples.push_back(std::move(current));
+      index.samples.push_back(current);
     } else if (!current.key.empty()) {
       ++index.skipped;
     }
     current = {};
   };
   ScanTar(tar, [&](const TarMember& member) {
+    if (looked) looked();
     auto [key, extension] = SplitName(member.name);
     if (key.empty() || (key.starts_with("__") && key.ends_with("__"))) return;
     if (key != current.key) {

@@ -13,19 +13,20 @@
 namespace contrail::eval {
 namespace {
 
-std::shared_ptr<const data::Dataset> OpenImages(const std::string& images) {
+std::shared_ptr<const data::Dataset> OpenImages(const std::string& images,
+                                                const std::string& index_dir) {
   if (!std::filesystem::is_directory(images)) {
     std::vector<std::string> patterns;
     for (const std::string& pattern : Split(images, ' ')) {
       if (!pattern.empty()) patterns.push_back(pattern);
     }
-    return data::Dataset::Open(patterns);
+    return data::Dataset::Open(patterns, {}, index_dir);
   }
   std::vector<std::string> tars;
   for (const std::string& name : PosixFileSystem().List(images)) {
     if (name.ends_with(".tar")) tars.push_back(images + "/" + name);
   }
-  return tars.empty() ? OpenFolder(images) : data::Dataset::Open(tars);
+  return tars.empty() ? OpenFolder(images) : data::Dataset::Open(tars, {}, index_dir);
 }
 
 std::vector<std::string> ReadTexts(const FileSystem& fs, const std::string& path) {
@@ -57,7 +58,7 @@ EmbedResult Embed(FileSystem& fs, Encoder& encoder, const EmbedOptions& options)
                               .checkpoint = encoder.directory()};
   std::shared_ptr<const data::Dataset> images;
   if (!options.images.empty()) {
-    images = OpenImages(options.images);
+    images = OpenImages(options.images, options.index_dir);
     layout.images = true;
     for (uint64_t i = 0; i < images->size(); ++i) layout.image_keys.push_back(images->Key(i));
   }
