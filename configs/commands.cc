@@ -10,6 +10,9 @@ const OptionSpec kJson = {"--json", "", "print one JSON value on stdout and noth
 const OptionSpec kBatch = {"--batch", "N", "images encoded at once (default: 256)"};
 const OptionSpec kThreads = {"--threads", "T", "compute threads (default: all cores)"};
 
+const OptionSpec kIndexDir = {"--index-dir", "DIR",
+                              "where `contrail data index --index-dir` put the indexes"};
+
 CommandSpec EvalZeroShot() {
   return {.name = "eval zero-shot",
           .summary = "classify a data set by prompts, with one prompt and with the ensemble",
@@ -39,6 +42,7 @@ CommandSpec Embed() {
                        "tar shards ({000..009} and * allowed) or a folder of images"},
                       {"--texts", "FILE", "one text a line"},
                       kBatch,
+                      kIndexDir,
                       kThreads},
           .details =
               "Datasets: image_features [N, D] and image_keys [N], text_features [M, D]; "
@@ -163,23 +167,29 @@ std::vector<CommandSpec> MakeTable() {
                    {"--templates", "FILE", "caption templates, one a line, {} is the class name"},
                    {"--name", "NAME", "shard name (default: pairs)"},
                    {"--shard-samples", "N", "samples a shard (default: 10000)"},
-                   {"--seed", "N", "which template each sample gets"},
+                   {"--seed", "N",
+                    "which template each sample gets, and the order of a folder's images"},
                    {"--limit", "N", "stop after so many samples"}},
        .details = "An existing shard set is never overwritten; nothing half-written is left.",
        .examples = {"contrail data pack train/ --folder photos/",
                     "contrail data pack train/ --images train-images-idx3-ubyte.gz --labels "
                     "train-labels-idx1-ubyte.gz --classes classes.txt --templates templates.txt"}},
       {.name = "data index",
-       .summary = "write the sidecar index of tar shards",
+       .summary = "write the indexes of tar shards: a sidecar of each, a list of all in a folder",
        .positional = {"TAR..."},
-       .options = {},
-       .examples = {"contrail data index 'train/pairs-{000..009}.tar'"}},
+       .options =
+           {{"--index-dir", "DIR",
+             "write them in there, for shards that lie where nothing can be written; name it "
+             "in data.index_dir"}},
+       .examples = {"contrail data index 'train/pairs-{000..009}.tar'",
+                    "contrail data index --index-dir ~/indexes /datasets/laion/"}},
       {.name = "data check",
        .summary = "read everything: counts, undecodable images, caption lengths",
        .positional = {"TAR..."},
        .options = {{"--caption-key", "KEY", "where captions stand, as data.caption_key says"},
                    {"--max-empty-captions", "SHARE", "as data.max_empty_captions (default: 0.05)"},
-                   kJson},
+                   kJson,
+                   kIndexDir},
        .examples = {"contrail data check 'train/pairs-{000..009}.tar'"}},
       {.name = "data order",
        .summary = "sample keys in training order, one a line",

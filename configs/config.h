@@ -19,6 +19,9 @@ struct PhaseConfig {
   int64_t warmup_steps = -1;
 };
 
+// data.train = "synthetic": pictures and captions are made up, not read.
+inline constexpr const char* kSynthetic = "synthetic";
+
 struct Config {
   struct {
     int64_t seed = 0;
@@ -32,15 +35,20 @@ struct Config {
     int64_t bn_group_size = 64;   // ResNets: consecutive samples that share batch statistics
   } model;
   struct {
-    std::vector<std::string> train;  // tar shards, braces allowed; relative to the config file
+    std::vector<std::string> train;  // tar shards, braces allowed; relative to the config file;
+                                     // or "synthetic"
+    std::string index_dir;           // "" = indexes lie beside the shards
     std::string crop = "random-square";
-    double crop_scale_min = 0.9;       // random-resized only
-    int64_t shuffle_window = 65536;    // samples shuffled together across shards
-    int64_t workers = 1;               // decode threads a rank
-    std::string caption_key = "txt";   // "txt" | "json:FIELD"
-    double max_empty_captions = 0.05;  // a larger share of samples without one stops the start
-    std::string tokenizer;             // "" = the BPE merges shipped beside the program
-    std::string mean_std = "clip";     // "clip" | "half"
+    double crop_scale_min = 0.9;        // random-resized only
+    std::string order = "interleaved";  // "interleaved" | "windows"
+    int64_t shuffle_window = 0;         // samples shuffled together; 0 = 16 global batches or more
+    int64_t workers = 1;                // decode threads a rank
+    std::string caption_key = "txt";    // "txt" | "json:FIELD"
+    double max_empty_captions = 0.05;   // a larger share of samples without one stops the start
+    std::string tokenizer;              // "" = the BPE merges shipped beside the program
+    std::string mean_std = "clip";      // "clip" | "half"
+    int64_t synthetic_samples = 10'000'000;
+    std::vector<std::string> synthetic_caption_tokens = {"5-35"};  // lengths, equally likely
   } data;
   struct {
     int64_t global_batch_size = 32768;
@@ -92,6 +100,8 @@ struct Config {
     double status_seconds = 10;  // a plain progress line at least this often
   } telemetry;
   std::vector<PhaseConfig> phase;
+
+  bool synthetic() const { return data.train == std::vector<std::string>{kSynthetic}; }
 
   // Where each key's value came from: "default", "file.toml:12", "--set", "--ranks".
   std::map<std::string, std::string> origin;

@@ -308,7 +308,10 @@ void ResolvePaths(Config& config) {
     const auto found = config.origin.find(key);
     return found != config.origin.end() && found->second == "--set" ? fs::current_path() : file_dir;
   };
-  for (std::string& pattern : config.data.train) MakeAbsolute(pattern, base("data.train"));
+  if (!config.synthetic()) {
+    for (std::string& pattern : config.data.train) MakeAbsolute(pattern, base("data.train"));
+  }
+  MakeAbsolute(config.data.index_dir, base("data.index_dir"));
   MakeAbsolute(config.data.tokenizer, base("data.tokenizer"));
   MakeAbsolute(config.eval.zero_shot, base("eval.zero_shot"));
   if (config.model.init != "random") MakeAbsolute(config.model.init, base("model.init"));
@@ -341,6 +344,11 @@ void CheckWhole(const Config& config) {
     const auto found = config.origin.find(key);
     return found == config.origin.end() ? config.file : found->second;
   };
+  if (config.synthetic() && !config.eval.zero_shot.empty()) {
+    throw UserError("E-DATA-SYNTHETIC", where("eval.zero_shot"),
+                    "a model trained on synthetic pairs has learned nothing to evaluate",
+                    "leave eval.zero_shot empty, or name real shards in data.train");
+  }
   const bool length = config.train.epochs > 0 || config.train.steps > 0;
   if (config.train.epochs > 0 && config.train.steps > 0) {
     throw UserError("E-CONFIG-LENGTH", where("train.steps"),
@@ -358,11 +366,23 @@ void CheckWhole(const Config& config) {
   }
 }
 
+// A resolved config names every key that its program knew: a run goes on as it did before a key
+// came.
+void KeepOldWays(Config& config) {
+  for (const KeySpec& spec : KeyTable()) {
+    if (spec.before.empty() || config.origin.contains(spec.key)) continue;
+    const toml::table parsed = toml::parse("v = " + spec.before);
+    Assign({spec.key, "older version", &spec}, *parsed.get("v"), spec.of_config(config));
+    config.origin[spec.key] = "older version";
+  }
+}
+
 Config Load(const std::string& path, const std::vector<std::string>& overrides, bool resolved) {
   Config config;
   config.file = path;
   ReadTables(ParseFile(path), path, resolved, config);
   if (resolved) {
+    KeepOldWays(config);
     for (const auto& [key, origin] : OriginsInComments(path)) config.origin[key] = origin;
   }
   for (const std::string& text : overrides) ApplyOverride(text, config);

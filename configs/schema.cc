@@ -54,6 +54,11 @@ KeySpec Aside(KeySpec spec) {  // does not change what is trained
   return spec;
 }
 
+KeySpec Before(const char* before, KeySpec spec) {
+  spec.before = before;
+  return spec;
+}
+
 #define AT(path) \
   [](Config & c) -> auto& { return c.path; }
 #define PHASE(field) \
@@ -76,13 +81,22 @@ std::vector<KeySpec> MakeTable() {
           "ResNets: consecutive samples of the global batch that share batch-norm statistics"),
 
       Key("data.train", AT(data.train), kAny,
-          "tar shards of pairs; {000..999} is a range; paths are relative to the config file"),
+          "tar shards of pairs; {000..999} is a range; paths are relative to the config file; or "
+          "\"synthetic\": made-up pairs, to tell the loader from the model"),
+      Aside(
+          Key("data.index_dir", AT(data.index_dir), kAny,
+              "folder of indexes that `contrail data index --index-dir` wrote; empty = beside the "
+              "shards")),
       Choice("data.crop", AT(data.crop), {"random-square", "random-resized", "center"},
              "how a training image becomes a square"),
       Key("data.crop_scale_min", AT(data.crop_scale_min), {.min = 0, .max = 1, .above_min = true},
           "smallest area share of a random-resized crop"),
-      Key("data.shuffle_window", AT(data.shuffle_window), {.min = 1},
-          "samples shuffled together across consecutive shards of an epoch's order"),
+      Before("\"windows\"",
+             Choice("data.order", AT(data.order), {"interleaved", "windows"},
+                    "interleaved: batches draw from 256 shards, or from all where there are fewer; "
+                    "windows: from the few that fill a window, as runs of older versions do")),
+      Key("data.shuffle_window", AT(data.shuffle_window), kNotNegative,
+          "samples shuffled together; 0 = 16 global batches, at least 65,536"),
       Aside(Key("data.workers", AT(data.workers), {.min = 1, .max = 256},
                 "threads a rank that read, decode and tokenise")),
       Key("data.caption_key", AT(data.caption_key), kAny,
@@ -93,6 +107,11 @@ std::vector<KeySpec> MakeTable() {
           "a bpe_simple_vocab_16e6.txt.gz; empty takes the one installed beside the program"),
       Choice("data.mean_std", AT(data.mean_std), {"clip", "half"},
              "normalisation of images: CLIP's mean and std, or 0.5 and 0.5"),
+      Key("data.synthetic_samples", AT(data.synthetic_samples), {.min = 1},
+          "samples of an epoch where data.train = \"synthetic\""),
+      Key("data.synthetic_caption_tokens", AT(data.synthetic_caption_tokens), kAny,
+          "tokens of synthetic captions, start and end counted: a number (\"20\") or a range "
+          "(\"5-35\"), or a list of such that are equally likely"),
 
       Key("train.global_batch_size", AT(train.global_batch_size), {.min = 1},
           "samples a step over all ranks; independent of the number of ranks"),

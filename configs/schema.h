@@ -26,6 +26,8 @@ struct KeySpec {
   bool above_min = false;            // the minimum itself is refused
   std::vector<std::string> choices;  // allowed texts, where only some are
   bool trains = true;                // changes what is trained: part of the fingerprint
+  // What runs of programs without this key did, as TOML; "" = what the default does.
+  std::string before;
 
   std::string TypeName() const;   // "int", "float", "string", "list of strings"
   std::string RangeText() const;  // ">= 1", "> 0", "clip | siglip"; "" = anything

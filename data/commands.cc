@@ -14,9 +14,10 @@
 #include "configs/load.h"
 #include "data/check.h"
 #include "data/dataset.h"
+#include "data/index_shards.h"
 #include "data/order.h"
 #include "data/pack.h"
-#include "data/shard_index.h"
+#include "data/synthetic.h"
 
 namespace contrail {
 namespace {
@@ -65,26 +66,13 @@ int RunPack(const ParsedArgs& args) {
 }
 
 int RunIndex(const ParsedArgs& args) {
-  uint64_t current = 0;
-  uint64_t written = 0;
-  uint64_t samples = 0;
-  for (const std::string& path : ShardPaths(args.positional)) {
-    const PositionedFile tar(path);
-    if (const auto index = ReadIndex(tar)) {
-      ++current;
-      samples += index->samples.size();
-      continue;
-    }
-    const ShardIndex index = ScanShard(tar);
-    WriteIndex(PosixFileSystem(), tar, index);
-    ++written;
-    samples += index.samples.size();
-  }
-  if (current + written == 0) {
+  const IndexResult result =
+      IndexShards(PosixFileSystem(), args.positional, args.Value("--index-dir"));
+  if (result.current + result.written == 0) {
     throw UserError("E-DATA-EMPTY", Join(args.positional, ", "), "no .tar there");
   }
-  LogInfo(Count(written, "index file") + " written, " + std::to_string(current) +
-          " current already, " + Count(samples, "sample"));
+  LogInfo(Count(result.written, "index file") + " written, " + std::to_string(result.current) +
+          " current already, " + Count(result.samples, "sample"));
   return kExitDone;
 }
 
@@ -104,7 +92,8 @@ double Share(const ParsedArgs& args, const std::string& option, double otherwise
 int RunCheck(const ParsedArgs& args) {
   const double max_empty = Share(args, "--max-empty-captions", Config().data.max_empty_captions);
   const auto dataset =
-      Dataset::Open(args.positional, {}, ParseCaptionKey(args.Value("--caption-key", "txt")));
+      Dataset::Open(args.positional, {}, ParseCaptionKey(args.Value("--caption-key", "txt")),
+                    args.Value("--index-dir"));
   const auto tokenizer = Tokenizer::Load();
   const int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const CheckReport report = CheckDataset(*dataset, *tokenizer, threads);
@@ -115,9 +104,11 @@ int RunCheck(const ParsedArgs& args) {
 
 int RunOrder(const ParsedArgs& args) {
   const Config config = LoadConfig(args.positional.at(0), args.Values("--set"));
-  const auto dataset = Dataset::Open(config.data.train);
+  const auto dataset = config.synthetic()
+                           ? MakeSynthetic(config)
+                           : Dataset::Open(config.data.train, {}, config.data.index_dir);
   const SampleOrder order(static_cast<uint64_t>(config.run.seed), dataset->shard_sizes(),
-                          static_cast<uint64_t>(config.data.shuffle_window));
+                          ShuffleWindow(config), ParseOrder(config.data.order));
   const auto epoch = static_cast<uint64_t>(args.Int("--epoch", 0, 0, kLongMax));
   const auto from = static_cast<uint64_t>(args.Int("--from", 0, 0, kLongMax));
   const auto count = static_cast<uint64_t>(args.Int("--count", kLongMax, 0, kLongMax));

@@ -7,11 +7,12 @@
 #include "common/hash.h"
 #include "common/strings.h"
 #include "data/shard_cache.h"
+#include "data/shard_list.h"
 
 namespace contrail::data {
 namespace {
 
-constexpr uint64_t kMaxIndexedSamples = 2'000'000;  // about 200 MB of index
+constexpr uint64_t kMaxIndexedSamples = 16'000'000;  // about 250 MB of index
 constexpr uint64_t kMaxLabel = 64;
 constexpr uint64_t kMaxGap = 64 * 1024;  // bytes read for nothing to save a second read
 
@@ -21,20 +22,22 @@ class TarDataset : public Dataset {
  public:
   // Reads the heads itself; what it had to scan for them stays open.
   TarDataset(const std::vector<std::string>& paths, const OnShard& on_shard,
-             const CaptionKey& caption_key)
+             const CaptionKey& caption_key, const std::string& index_dir)
       : caption_key_(caption_key),
-        cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+        cache_(paths, ShardCache::DescriptorShare(), kMaxIndexedSamples, index_dir) {
     std::vector<ShardHead> heads;
-    for (size_t shard = 0; shard < paths.size(); ++shard) {
-      heads.push_back(cache_.Head(shard));
+    for (const ListedShard& shard : FindInLists(paths, index_dir)) {
+      const std::optional<ShardHead> listed = ListedHead(shard);
+      heads.push_back(listed ? *listed : cache_.Head(heads.size()));
       if (on_shard) on_shard(heads.back());
     }
     Number(heads);
   }
 
-  TarDataset(const std::vector<ShardHead>& heads, const CaptionKey& caption_key)
+  TarDataset(const std::vector<ShardHead>& heads, const CaptionKey& caption_key,
+             const std::string& index_dir)
       : caption_key_(caption_key),
-        cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples) {
+        cache_(PathsOf(heads), ShardCache::DescriptorShare(), kMaxIndexedSamples, index_dir) {
     Number(heads);
   }
 
@@ -56,7 +59,7 @@ class TarDataset : public Dataset {
   Sample Read(uint64_t sample) const override {
     const size_t shard = ShardOf(sample);
     const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
-    const SampleEntry& entry = Entry(*open, shard, sample);
+    const SampleEntry entry = Entry(*open, shard, sample);
     Sample out;
     std::string label;
     RefuseHuge(entry, sample);
@@ -170,7 +173,7 @@ class TarDataset : public Dataset {
     return static_cast<size_t>(after - start_.begin()) - 1;
   }
 
-  const SampleEntry& Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
+  SampleEntry Entry(const OpenShard& open, size_t shard, uint64_t sample) const {
     const uint64_t within = sample - start_[shard];
     if (open.file.size() != bytes_[shard]) {
       throw UserError("E-DATA-INDEX", open.file.path(),
@@ -228,22 +231,25 @@ class TarDataset : public Dataset {
 
 }  // namespace
 
-ShardHead ReadShardHead(const std::string& path, const OnBytes& passed) {
+ShardHead ReadShardHead(const std::string& path, const std::string& index_dir,
+                        const OnBytes& passed) {
   const PositionedFile tar(path);
-  const std::optional<IndexHead> sidecar = ReadIndexHead(tar);
+  const std::optional<IndexHead> sidecar = ReadIndexHead(tar, index_dir);
   const IndexHead head = sidecar ? *sidecar : ScanShard(tar, AtTear::kThrow, passed).Head();
   return {path, tar.size(), head.samples, head.captions, head.left_out};
 }
 
 std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads,
-                                                  const CaptionKey& caption_key) {
-  return std::make_shared<TarDataset>(heads, caption_key);
+                                                  const CaptionKey& caption_key,
+                                                  const std::string& index_dir) {
+  return std::make_shared<TarDataset>(heads, caption_key, index_dir);
 }
 
 std::shared_ptr<const Dataset> Dataset::Open(const std::vector<std::string>& patterns,
-                                             const OnShard& on_shard,
-                                             const CaptionKey& caption_key) {
-  auto dataset = std::make_shared<TarDataset>(ShardPaths(patterns), on_shard, caption_key);
+                                             const OnShard& on_shard, const CaptionKey& caption_key,
+                                             const std::string& index_dir) {
+  auto dataset =
+      std::make_shared<TarDataset>(ShardPaths(patterns), on_shard, caption_key, index_dir);
   CheckNotEmpty(*dataset, patterns);
   return dataset;
 }

@@ -28,22 +28,26 @@ struct ShardHead {
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
-// headers, of whose progress `passed` is told. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn
-// tar: file and byte offset).
-ShardHead ReadShardHead(const std::string& path, const OnBytes& passed = {});
+// headers, of whose progress `passed` is told. With an index_dir, the sidecar is looked for there
+// first. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
+ShardHead ReadShardHead(const std::string& path, const std::string& index_dir = "",
+                        const OnBytes& passed = {});
 
 class Dataset {
  public:
-  // Expands braces (a directory stands for the .tar files in it) and reads every shard's head.
+  // Expands braces (a directory stands for the .tar files in it) and reads every shard's head, from
+  // the folder's list (data/shard_list.h) where it stands there.
   // Throws as ReadShardHead does, and UserError E-DATA-EMPTY.
   static std::shared_ptr<const Dataset> Open(const std::vector<std::string>& patterns,
                                              const OnShard& on_shard = {},
-                                             const CaptionKey& caption_key = {});
+                                             const CaptionKey& caption_key = {},
+                                             const std::string& index_dir = "");
   // From heads that were read before, perhaps by another process: opens nothing. A shard is opened
   // when a sample of it is first read; then one of another size or number of samples throws
   // UserError E-DATA-INDEX. May be empty.
   static std::shared_ptr<const Dataset> OpenKnown(const std::vector<ShardHead>& heads,
-                                                  const CaptionKey& caption_key = {});
+                                                  const CaptionKey& caption_key = {},
+                                                  const std::string& index_dir = "");
   virtual ~Dataset() = default;
 
   virtual uint64_t size() const = 0;
@@ -66,6 +70,13 @@ class Dataset {
   // Throws UserError of this one sample: E-DATA-IMAGE (a picture of more than 256 MB),
   // E-DATA-JSON (a .json that is none), E-DATA-LABEL.
   virtual Sample Read(uint64_t sample) const = 0;  // thread safe
+
+  // Pictures that need no decoding: writes 3 x R x R bytes to `planar` and, where it is given, the
+  // caption's tokens. False where samples are to be read. Thread safe.
+  virtual bool Make(uint64_t /*sample*/, int64_t /*resolution*/, uint8_t* /*planar*/,
+                    std::vector<int32_t>* /*tokens*/) const {
+    return false;
+  }
 };
 
 // Throws UserError E-DATA-EMPTY where no shard of the data set has a sample.
@@ -103,6 +114,7 @@ class BatchLoader {
     LoadOptions load;
     uint64_t seed = 0;
     uint64_t shuffle_window = 65536;
+    OrderKind order = OrderKind::kInterleaved;
     uint64_t global_batch_size = 0;
     uint64_t slice_begin = 0;  // this rank's positions inside the global batch
     uint64_t slice_end = 0;

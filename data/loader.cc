@@ -42,6 +42,12 @@ class BatchMaker {
   // Thread safe for different i.
   void Make(size_t i) {
     const uint64_t sample = samples_[i];
+    if (dataset_.Make(sample, options_.resolution, batch_.images.data() + i * ImageBytes(),
+                      options_.captions ? &tokens_[i] : nullptr)) {
+      batch_.keys[i] = dataset_.Key(sample);
+      batch_.labels[i] = -1;
+      return;
+    }
     const Dataset::Sample raw = dataset_.Read(sample);
     batch_.keys[i] = dataset_.Key(sample);
     batch_.labels[i] = raw.label;
@@ -86,7 +92,7 @@ class ThreadedLoader : public BatchLoader {
       : dataset_(std::move(dataset)),
         tokenizer_(std::move(tokenizer)),
         options_(options),
-        order_(options.seed, dataset_->shard_sizes(), options.shuffle_window),
+        order_(options.seed, dataset_->shard_sizes(), options.shuffle_window, options.order),
         next_to_make_(options.first_step),
         next_to_deliver_(options.first_step) {
     ParseCrop(options.load.crop);  // a bad name is reported by Start, not by Next

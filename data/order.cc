@@ -1,76 +1,72 @@
 #include "data/order.h"
 
 #include <algorithm>
-#include <deque>
-#include <mutex>
-#include <utility>
+#include <numeric>
 
 #include "common/error.h"
-#include "data/permutation.h"
+#include "data/interleaved_order.h"
+#include "data/window_order.h"
 
 namespace contrail::data {
 namespace {
 
-// The second name of the shard permutation; windows use their own index, which is smaller.
-constexpr uint64_t kShardLevel = ~uint64_t{0};
-
 // Sets these draws apart from augmentation, which is keyed by (seed, epoch, sample).
 constexpr uint64_t kOrderPurpose = 0x6f72646572;
 
+constexpr uint64_t kWindowBatches = 16;
+constexpr uint64_t kSmallestWindow = 65'536;
+
 }  // namespace
 
-struct SampleOrder::EpochPlan {
-  uint64_t epoch;
-  std::vector<uint64_t> shard;  // shuffled slot -> shard
-  std::vector<uint64_t> start;  // shuffled slot -> first position of the concatenation
-};
+OrderKind ParseOrder(std::string_view name) {
+  CONTRAIL_ASSERT(name == "interleaved" || name == "windows");  // the config's choices
+  return name == "windows" ? OrderKind::kWindows : OrderKind::kInterleaved;
+}
 
-struct SampleOrder::PlanCache {
-  static constexpr size_t kPlans = 2;  // an epoch and the one being prefetched
-  std::mutex mutex;
-  std::deque<std::shared_ptr<const EpochPlan>> plans;
-};
+uint64_t ShuffleWindow(const Config& config) {
+  if (config.data.shuffle_window > 0) return static_cast<uint64_t>(config.data.shuffle_window);
+  return std::max(kSmallestWindow,
+                  kWindowBatches * static_cast<uint64_t>(config.train.global_batch_size));
+}
 
-SampleOrder::SampleOrder(uint64_t seed, std::vector<uint64_t> shard_sizes, uint64_t window)
-    : seed_(seed ^ kOrderPurpose), window_(window), cache_(std::make_shared<PlanCache>()) {
+SampleOrder::SampleOrder(uint64_t seed, const std::vector<uint64_t>& shard_sizes, uint64_t window,
+                         OrderKind kind)
+    : size_(std::accumulate(shard_sizes.begin(), shard_sizes.end(), uint64_t{0})) {
   CONTRAIL_ASSERT(window > 0);
-  shard_start_.reserve(shard_sizes.size() + 1);
-  shard_start_.push_back(0);
-  for (const uint64_t size : shard_sizes) shard_start_.push_back(size_ += size);
+  seed ^= kOrderPurpose;
+  function_ = kind == OrderKind::kWindows ? WindowOrder(seed, shard_sizes, window)
+                                          : InterleavedOrder(seed, shard_sizes, window);
 }
 
 uint64_t SampleOrder::At(uint64_t epoch, uint64_t position) const {
   CONTRAIL_ASSERT(position < size_);
-  const uint64_t window = position / window_;
-  const uint64_t first = window * window_;
-  const Permutation within(seed_, epoch, window, std::min(window_, size_ - first));
-  const uint64_t place = first + within(position - first);
-
-  const std::shared_ptr<const EpochPlan> plan = Plan(epoch);
-  const auto after = std::upper_bound(plan->start.begin(), plan->start.end(), place);
-  const auto slot = static_cast<size_t>(after - plan->start.begin()) - 1;
-  return shard_start_[plan->shard[slot]] + (place - plan->start[slot]);
+  return function_->At(epoch, position);
 }
 
-std::shared_ptr<const SampleOrder::EpochPlan> SampleOrder::Plan(uint64_t epoch) const {
-  const std::lock_guard lock(cache_->mutex);
-  for (const auto& plan : cache_->plans) {
-    if (plan->epoch == epoch) return plan;
+std::string PoorMixing(const std::vector<uint64_t>& shard_sizes, const Config& config) {
+  const auto batch = static_cast<uint64_t>(config.train.global_batch_size);
+  const uint64_t window = ShuffleWindow(config);
+  uint64_t samples = 0;
+  uint64_t shards = 0;
+  for (const uint64_t size : shard_sizes) {
+    samples += size;
+    shards += size > 0 ? 1 : 0;
   }
-  const uint64_t shards = shard_start_.size() - 1;
-  const Permutation shuffled(seed_, epoch, kShardLevel, shards);
-  auto plan = std::make_shared<EpochPlan>();
-  plan->epoch = epoch;
-  uint64_t start = 0;
-  for (uint64_t slot = 0; slot < shards; ++slot) {
-    const uint64_t shard = shuffled(slot);
-    plan->shard.push_back(shard);
-    plan->start.push_back(start);
-    start += shard_start_[shard + 1] - shard_start_[shard];
+  if (window >= samples) return "";
+  const std::string all = std::to_string(shards);
+  if (ParseOrder(config.data.order) == OrderKind::kWindows) {
+    const uint64_t covered = std::min(shards, window * shards / samples + 1);
+    if (covered >= std::min(shards, kInterleavedShards)) return "";
+    return "batches draw from about " + std::to_string(covered) + " of " + all +
+           " shards at a time, as this run began (data.order = \"windows\"); a new run draws "
+           "from " +
+           std::to_string(std::min(shards, kInterleavedShards));
   }
-  cache_->plans.push_back(plan);
-  if (cache_->plans.size() > PlanCache::kPlans) cache_->plans.pop_front();
-  return plan;
+  if (window >= kWindowBatches * batch) return "";
+  return "data.shuffle_window = " + std::to_string(window) + " covers " +
+         std::to_string(window / batch) + " global batches and so few samples of each of " +
+         std::to_string(std::min(shards, kInterleavedShards)) +
+         " shards; leave it at 0 for windows of " + std::to_string(kWindowBatches) + " batches";
 }
 
 BatchPosition PositionOfStep(uint64_t step, uint64_t samples_per_epoch,

@@ -16,7 +16,7 @@ struct PackOptions {
   std::string out;             // directory, made if missing
   std::string name = "pairs";  // shards NAME-000000.tar, NAME-000001.tar, ...
   uint64_t shard_samples = 10000;
-  uint64_t seed = 0;   // which template a sample gets
+  uint64_t seed = 0;   // which template a sample gets, and the order of a folder's pictures
   uint64_t limit = 0;  // stop after so many samples; 0 = all
   std::string caption_key =
       "txt";  // of a folder: "txt", or "json:FIELD" of a .json beside a picture
@@ -64,7 +64,8 @@ struct PackSample {
   bool has_caption = false;
 };
 
-// Where samples come from, in source order (training shuffles; packing does not).
+// Where samples come from: IDX files and tables in their own order, a folder's pictures shuffled,
+// as its names are sorted by class.
 class PackSource {
  public:
   virtual ~PackSource() = default;

@@ -12,12 +12,15 @@
 #include "data/caption.h"
 #include "data/csv.h"
 #include "data/pack.h"
+#include "data/permutation.h"
 #include "data/picture_folder.h"
 
 namespace contrail::data {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr uint64_t kOrderPurpose = 0x666f6c646572;  // keeps these draws apart from all others
 
 std::string ReadPicture(const std::string& path, const std::string& where) {
   if (!PosixFileSystem().Exists(path)) {
@@ -49,11 +52,13 @@ class FolderSource : public PackSource {
     PictureFolder found = ListPictures(options.folder);
     pictures_ = std::move(found.pictures);
     notes_.left_out = found.left_out;
+    // Sorted names are sorted classes, and shards of one class each make batches of few classes.
+    if (!pictures_.empty()) shuffled_.emplace(options.seed ^ kOrderPurpose, 0, 0, pictures_.size());
   }
 
   bool Next(PackSample& sample) override {
     if (next_ == pictures_.size()) return false;
-    const std::string& name = pictures_[next_];
+    const std::string& name = pictures_[(*shuffled_)(next_)];
     const fs::path picture = folder_ / name;
     sample = NumberedSample(next_++, name);
     sample.extension = ExtensionOf(name);
@@ -91,6 +96,7 @@ class FolderSource : public PackSource {
   const fs::path folder_;
   const CaptionKey caption_key_;
   std::vector<std::string> pictures_;  // relative, sorted
+  std::optional<Permutation> shuffled_;
   size_t next_ = 0;
 };
 

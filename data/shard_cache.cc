@@ -8,7 +8,7 @@
 namespace contrail::data {
 namespace {
 
-constexpr size_t kMostShards = 256;
+constexpr size_t kMostShards = 512;
 constexpr size_t kFewestShards = 4;
 
 }  // namespace
@@ -16,7 +16,7 @@ constexpr size_t kFewestShards = 4;
 size_t ShardCache::DescriptorShare() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);  // cannot fail: the resource is known
-  return std::clamp<rlim_t>(limit.rlim_cur / 4, kFewestShards, kMostShards);
+  return std::clamp<rlim_t>(limit.rlim_cur / 2, kFewestShards, kMostShards);
 }
 
 ShardHead ShardCache::Head(size_t shard) {
@@ -24,7 +24,7 @@ ShardHead ShardCache::Head(size_t shard) {
   std::optional<IndexHead> head;
   WithDescriptors([&] {
     open = std::make_shared<OpenShard>(paths_[shard]);
-    head = ReadIndexHead(open->file);
+    head = ReadIndexHead(open->file, index_dir_);
   });
   const auto told = [&](const IndexHead& known) {
     return ShardHead{paths_[shard], open->file.size(), known.samples, known.captions,
@@ -60,7 +60,7 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
     std::optional<ShardIndex> sidecar;
     WithDescriptors([&] {
       open = std::make_shared<OpenShard>(paths_[shard]);
-      sidecar = ReadIndex(open->file);
+      sidecar = ReadIndex(open->file, index_dir_);
     });
     open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file);
     promise.set_value(std::move(open));

@@ -21,17 +21,24 @@ struct OpenShard {
   ShardIndex index;
 };
 
-// Thread safe. A run reads from the few shards its shuffle window touches, so keeping a bounded
-// number open costs no repeated work and neither descriptors nor memory grow with the dataset.
+// Thread safe. A run reads from the shards its shuffle window touches, so keeping a bounded number
+// open costs no repeated work and neither descriptors nor memory grow with the dataset. (A window
+// touches more than 512 where shards hold fewer samples than 1/256 of it: they are then opened
+// again, which for such small shards is a few reads.)
 // Where the process has no descriptor left all the same, shards are closed until one is free.
 class ShardCache {
  public:
-  // How many shards this process may keep open: a quarter of its descriptors, as sockets,
-  // checkpoints and logs need some too, and at most 256.
+  // How many shards this process may keep open: half of its descriptors, as sockets, checkpoints
+  // and logs need some too, and at most 512: twice the lanes of the order, whose shards change at
+  // different times.
   static size_t DescriptorShare();
 
-  ShardCache(std::vector<std::string> paths, size_t max_shards, uint64_t max_samples)
-      : paths_(std::move(paths)), max_shards_(max_shards), max_samples_(max_samples) {}
+  ShardCache(std::vector<std::string> paths, size_t max_shards, uint64_t max_samples,
+             std::string index_dir = "")
+      : paths_(std::move(paths)),
+        index_dir_(std::move(index_dir)),
+        max_shards_(max_shards),
+        max_samples_(max_samples) {}
 
   // Opens and indexes the shard on first use; other threads that want it wait for the first.
   std::shared_ptr<const OpenShard> Get(size_t shard);
@@ -54,6 +61,7 @@ class ShardCache {
   void WithDescriptors(const std::function<void()>& open);
 
   const std::vector<std::string> paths_;
+  const std::string index_dir_;
   const size_t max_shards_;
   const uint64_t max_samples_;
   std::mutex mutex_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <map>
 
@@ -16,7 +17,6 @@ namespace {
 constexpr std::string_view kMagic = "contrail-index 2";
 constexpr size_t kProbe = 4096;         // bytes compared at either end of the archive
 constexpr size_t kMaxHead = 1024;       // the first line is shorter
-constexpr size_t kShortestLine = 18;    // of a sample: eight numbers, an empty key, a newline
 constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
 
 std::string CrcText(uint32_t crc) {
@@ -30,6 +30,10 @@ std::string ProbeCrc(const PositionedFile& tar, uint64_t offset) {
   const size_t got = tar.ReadSome(buffer, kProbe, offset);
   return CrcText(Crc32c(0, buffer, got));
 }
+
+// A stamp is of a file that nobody has opened.
+std::string HeadProbe(const FileStamp&) { return "?"; }
+std::string TailProbe(const FileStamp&) { return "?"; }
 
 std::string HeadProbe(const PositionedFile& tar) { return ProbeCrc(tar, 0); }
 std::string TailProbe(const PositionedFile& tar) {
@@ -69,10 +73,10 @@ bool ParseU64(std::string_view text, uint64_t& value) {
   return code == std::errc() && end == text.data() + text.size();
 }
 
-// Up to `most` bytes of the sidecar, opened once; "" where it is not there or cannot be read.
-std::string SidecarText(const PositionedFile& tar, size_t most) {
+// Up to `most` bytes of a file, opened once; "" where it is not there or cannot be read.
+std::string Beginning(const std::string& path, size_t most) {
   try {
-    const PositionedFile file(IndexPath(tar.path()));
+    const PositionedFile file(path);
     std::string text(std::min<uint64_t>(most, file.size()), '\0');
     text.resize(file.ReadSome(text.data(), text.size(), 0));
     return text;
@@ -84,8 +88,15 @@ std::string SidecarText(const PositionedFile& tar, size_t most) {
   }
 }
 
-// The first line where it is whole and describes `tar`.
-std::optional<IndexHead> CheckHead(std::string_view text, const PositionedFile& tar) {
+std::string SidecarText(const PositionedFile& tar, const std::string& index_dir, size_t most) {
+  std::string text;
+  if (!index_dir.empty()) text = Beginning(IndexPath(tar.path(), index_dir), most);
+  return text.empty() ? Beginning(IndexPath(tar.path()), most) : text;
+}
+
+// The first line where it is whole and describes `tar`, a PositionedFile or a FileStamp.
+template <typename Archive>
+std::optional<IndexHead> CheckHead(std::string_view text, const Archive& tar) {
   const size_t newline = text.find('\n');
   if (newline == std::string_view::npos || !text.starts_with(kMagic)) return std::nullopt;
   const std::string_view line = text.substr(0, newline);
@@ -128,14 +139,21 @@ bool ParseSample(std::string_view line, uint64_t bytes, SampleEntry& entry) {
 
 }  // namespace
 
-std::string IndexPath(const std::string& tar_path) { return tar_path + ".index"; }
-
-std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar) {
-  return CheckHead(SidecarText(tar, kMaxHead), tar);
+std::string IndexPath(const std::string& tar_path, const std::string& index_dir) {
+  if (index_dir.empty()) return tar_path + ".index";
+  return index_dir + std::filesystem::absolute(tar_path).lexically_normal().string() + ".index";
 }
 
-std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
-  const std::string text = SidecarText(tar, std::numeric_limits<size_t>::max());
+std::optional<IndexHead> HeadOfLine(std::string_view line, const FileStamp& stamp) {
+  return CheckHead(std::string(line) + "\n", stamp);
+}
+
+std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar, const std::string& index_dir) {
+  return CheckHead(SidecarText(tar, index_dir, kMaxHead), tar);
+}
+
+std::optional<ShardIndex> ReadIndex(const PositionedFile& tar, const std::string& index_dir) {
+  const std::string text = SidecarText(tar, index_dir, std::numeric_limits<size_t>::max());
   const std::optional<IndexHead> head = CheckHead(text, tar);
   if (!head || text.size() < kTrailer) return std::nullopt;
   const std::string_view body(text.data(), text.size() - kTrailer);
@@ -143,15 +161,15 @@ std::optional<ShardIndex> ReadIndex(const PositionedFile& tar) {
   if (std::string_view(text).substr(body.size()) != trailer) return std::nullopt;
   ShardIndex index;
   index.left_out = head->left_out;
-  index.samples.reserve(std::min<uint64_t>(head->samples, body.size() / kShortestLine));
   size_t at = body.find('\n') + 1;
   while (at < body.size()) {
     const size_t newline = std::min(body.find('\n', at), body.size());
     SampleEntry entry;
     if (!ParseSample(body.substr(at, newline - at), tar.size(), entry)) return std::nullopt;
-    index.samples.push_back(std::move(entry));
+    index.samples.push_back(entry);
     at = newline + 1;
   }
+  index.samples.shrink_to_fit();
   if (index.samples.size() != head->samples) return std::nullopt;
   return index;
 }
@@ -179,8 +197,11 @@ std::string IndexText(const PositionedFile& tar, const ShardIndex& index) {
   return text;
 }
 
-void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index) {
-  files.WriteAtomically(IndexPath(tar.path()), IndexText(tar, index));
+void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index,
+                const std::string& index_dir) {
+  const std::string path = IndexPath(tar.path(), index_dir);
+  if (!index_dir.empty()) files.MakeDirs(path.substr(0, path.rfind('/')));
+  files.WriteAtomically(path, IndexText(tar, index));
 }
 
 }  // namespace contrail::data

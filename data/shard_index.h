@@ -2,8 +2,10 @@
 // Where each sample of a shard lies: found by scanning the headers, kept in a sidecar file
 // `<shard>.index` (docs/data-format.md) so that opening thousands of shards reads one line each.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +33,45 @@ struct SampleEntry {
   Extent json;      // .json
 };
 
+// Entries in about 16 bytes each: a rank keeps those of hundreds of shards.
+class PackedSamples {
+ public:
+  void push_back(const SampleEntry& entry);
+  uint64_t size() const { return size_; }
+  SampleEntry operator[](uint64_t i) const;
+  size_t bytes() const { return text_.capacity() + blocks_.capacity() * sizeof blocks_[0]; }
+  void shrink_to_fit();
+
+  class Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = SampleEntry;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const SampleEntry*;
+    using reference = SampleEntry;
+    Iterator(const PackedSamples* of, uint64_t at) : of_(of), at_(at) {}
+    SampleEntry operator*() const { return (*of_)[at_]; }
+    Iterator& operator++() {
+      ++at_;
+      return *this;
+    }
+    void operator++(int) { ++at_; }
+    bool operator==(const Iterator&) const = default;
+
+   private:
+    const PackedSamples* of_;
+    uint64_t at_;
+  };
+  Iterator begin() const { return {this, 0}; }
+  Iterator end() const { return {this, size_}; }
+
+ private:
+  uint64_t size_ = 0;
+  std::string text_;              // numbers of 7 bits a byte, and what is new in each key
+  std::vector<uint64_t> blocks_;  // where every eighth entry begins; it needs none before it
+  SampleEntry last_;
+};
+
 // The sidecar's first line.
 struct IndexHead {
   uint64_t samples = 0;
@@ -39,7 +80,7 @@ struct IndexHead {
 };
 
 struct ShardIndex {
-  std::vector<SampleEntry> samples;
+  PackedSamples samples;
   LeftOut left_out;
   std::string torn;  // where the archive is cut off: the error line; else empty
   IndexHead Head() const;
@@ -61,22 +102,37 @@ enum class AtTear {
 ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow,
                      const OnBytes& passed = {});
 
-std::string IndexPath(const std::string& tar_path);
+// `<shard>.index` beside it; with an index_dir the shard's absolute path and name again under that
+// folder, for data on file systems that cannot be written.
+std::string IndexPath(const std::string& tar_path, const std::string& index_dir = "");
 
 // The head of a sidecar that describes this very archive: same size, and same modification time
 // or, where only that differs (a copied shard), the same first and last 4 KiB. Nothing where there
 // is no sidecar, or it is unreadable, stale, of another version or damaged, or says what cannot be
 // (contents beyond the archive's end): the archive itself tells as much. Throws IoError where this
-// process has no descriptor left to look with.
-std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar);
+// process has no descriptor left to look with. With an index_dir the sidecar is looked for there,
+// and then beside the shard.
+std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar,
+                                       const std::string& index_dir = "");
 
 // The whole sidecar; nothing as above, or where its checksum fails.
-std::optional<ShardIndex> ReadIndex(const PositionedFile& tar);
+std::optional<ShardIndex> ReadIndex(const PositionedFile& tar, const std::string& index_dir = "");
+
+// The head that a sidecar's first line holds, where it was written of an archive of just this size
+// and time: what is known of a shard without opening it.
+struct FileStamp {
+  uint64_t bytes = 0;
+  int64_t time = 0;
+  uint64_t size() const { return bytes; }
+  int64_t mtime_ns() const { return time; }
+};
+std::optional<IndexHead> HeadOfLine(std::string_view line, const FileStamp& stamp);
 
 // The sidecar's text.
 std::string IndexText(const PositionedFile& tar, const ShardIndex& index);
 
 // Writes the sidecar atomically.
-void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index);
+void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index,
+                const std::string& index_dir = "");
 
 }  // namespace contrail::data

@@ -95,7 +95,16 @@ void ShardWriter::CloseShard() {
   const PositionedFile tar(Temporary(path));
   const ShardIndex index = ScanShard(tar);
   CONTRAIL_ASSERT(index.samples.size() == in_shard_);
-  AddFile(IndexPath(path).substr(options_.out.size() + 1), IndexText(tar, index));
+  const std::string text = IndexText(tar, index);
+  AddFile(IndexPath(path).substr(options_.out.size() + 1), text);
+  list_[path.substr(options_.out.size() + 1)] = text.substr(0, text.find('\n'));
+}
+
+// The folder's list, with what it says of other sets.
+void ShardWriter::AddList() {
+  ShardList list = ReadShardList(options_.out);
+  for (const auto& [name, line] : list_) list[name] = line;
+  AddFile(std::string(kShardListName), ShardListText(list));
 }
 
 void ShardWriter::AddFile(const std::string& name, const std::string& text) {
@@ -109,6 +118,7 @@ void ShardWriter::AddFile(const std::string& name, const std::string& text) {
 
 PackResult ShardWriter::Commit() {
   if (file_) CloseShard();
+  AddList();
   while (!pending_.empty()) {
     const std::string& path = pending_.back();
     const bool replaces = files_.Exists(path);  // an older classnames.txt

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/pack.h"
+#include "data/shard_list.h"
 
 namespace contrail::data {
 
@@ -29,11 +30,13 @@ class ShardWriter {
   void CloseShard();
   void Append(const std::string& name, const std::string& contents);
   void Flush(bool all);
+  void AddList();
   std::string FinalPath(size_t shard) const;
 
   FileSystem& files_;
   const PackOptions& options_;
   std::vector<std::string> pending_;  // final paths whose .tmp is to be renamed or removed
+  ShardList list_;                    // of the shards closed so far
   std::vector<std::string> renamed_;  // by a Commit that has not come to its end
   std::unique_ptr<WritableFile> file_;
   std::string buffer_;

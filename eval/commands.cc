@@ -87,7 +87,8 @@ int ZeroShotCommand(const ParsedArgs& args) {
 int EmbedCommand(const ParsedArgs& args) {
   c10::InferenceMode guard;
   const std::string checkpoint = Required(args, "--checkpoint");
-  const EmbedOptions options = {args.Value("--images"), args.Value("--texts"), args.positional[0]};
+  const EmbedOptions options = {args.Value("--images"), args.Value("--texts"), args.positional[0],
+                                args.Value("--index-dir")};
   if (options.images.empty() && options.texts.empty()) {
     throw UserError("E-CLI-ARGS", "embed", "needs --images or --texts",
                     "see `contrail help embed`");

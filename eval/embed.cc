@@ -13,13 +13,14 @@
 namespace contrail::eval {
 namespace {
 
-std::shared_ptr<const data::Dataset> OpenImages(const std::string& images) {
+std::shared_ptr<const data::Dataset> OpenImages(const std::string& images,
+                                                const std::string& index_dir) {
   std::error_code not_there;
   if (!std::filesystem::is_directory(images, not_there)) {
-    return data::Dataset::Open(data::ShardPatterns(images));
+    return data::Dataset::Open(data::ShardPatterns(images), {}, {}, index_dir);
   }
   const std::vector<std::string> tars = data::ShardPaths({images});
-  return tars.empty() ? OpenFolder(images) : data::Dataset::Open(tars);
+  return tars.empty() ? OpenFolder(images) : data::Dataset::Open(tars, {}, {}, index_dir);
 }
 
 std::vector<std::string> ReadTexts(const FileSystem& fs, const std::string& path) {
@@ -53,7 +54,7 @@ EmbedResult Embed(FileSystem& fs, Encoder& encoder, const EmbedOptions& options)
                               .checkpoint = encoder.directory()};
   std::shared_ptr<const data::Dataset> images;
   if (!options.images.empty()) {
-    images = OpenImages(options.images);
+    images = OpenImages(options.images, options.index_dir);
     layout.images = true;
     for (uint64_t i = 0; i < images->size(); ++i) layout.image_keys.push_back(images->Key(i));
   }

@@ -12,6 +12,7 @@ struct EmbedOptions {
   std::string images;  // tar patterns separated by spaces, or a folder of tars or images; "" = none
   std::string texts;   // a file, one text a line; "" = none
   std::string out;     // OUT.h5 (layout: eval/feature_file.h)
+  std::string index_dir = "";  // of indexes that do not lie beside the shards
 };
 
 struct EmbedResult {

@@ -5,6 +5,7 @@
 #include "data/dataset.h"
 #include "eval/batches.h"
 #include "eval/prompts.h"
+#include "eval/synthetic_trained.h"
 
 namespace contrail::eval {
 namespace {
@@ -77,6 +78,7 @@ Score Tally::Result() const {
 }
 
 ZeroShotResult EvaluateZeroShot(Encoder& encoder, const std::string& dataset_dir) {
+  RefuseSyntheticTrained(encoder.state(), encoder.directory());
   const PromptSet prompts = ReadPrompts(dataset_dir);
   const auto dataset = data::Dataset::Open(FindShards(dataset_dir));
   Tally one_prompt(WeightsOf(encoder, prompts.class_names, {kOnePrompt}));

@@ -21,7 +21,7 @@ BadSteps::BadSteps(Comm& comm, std::shared_ptr<const data::Dataset> dataset, Opt
     : comm_(comm),
       dataset_(std::move(dataset)),
       options_(std::move(options)),
-      order_(options_.seed, dataset_->shard_sizes(), options_.shuffle_window),
+      order_(options_.seed, dataset_->shard_sizes(), options_.shuffle_window, options_.order),
       skipped_(options_.skipped) {}
 
 std::string BadSteps::Key(const data::BatchPosition& position, int64_t row) const {

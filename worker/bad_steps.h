@@ -23,6 +23,7 @@ class BadSteps {
     int limit = 3;  // in a row
     uint64_t seed = 0;
     uint64_t shuffle_window = 1;
+    data::OrderKind order = data::OrderKind::kInterleaved;
     uint64_t global_batch_size = 1;
     uint64_t skipped = 0;  // by earlier attempts, as the checkpoint says
   };

@@ -1,9 +1,13 @@
 #include "worker/open_data.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/host_name.h"
+#include "common/log.h"
 #include "common/strings.h"
+#include "data/shard_list.h"
 #include "worker/agree.h"
 
 namespace contrail::worker {
@@ -21,25 +25,50 @@ struct Part {
   size_t begin, end;
 };
 
-// One rank lists directories; all others take its word.
-std::vector<std::string> PathsOfRoot(Comm& comm, const std::vector<std::string>& patterns,
-                                     const data::OnBytes& moved) {
-  std::vector<std::string> paths;
+// One rank lists directories and reads what is known of their shards; all others take its word.
+std::vector<data::ListedShard> ShardsOfRoot(Comm& comm, const std::vector<std::string>& patterns,
+                                            const std::string& index_dir,
+                                            const data::OnBytes& moved) {
+  constexpr char kSeparator = '\0';  // in no path, and in no line
+  std::string text;
   Together(comm, [&] {
-    if (comm.rank() == 0) paths = data::ShardPaths(patterns, [&] { moved(1); });
+    if (comm.rank() != 0) return;
+    const auto paths = data::ShardPaths(patterns, [&] { moved(1); });
+    for (const auto& shard : data::FindInLists(paths, index_dir)) {
+      text += shard.path + kSeparator + shard.line + kSeparator;
+    }
   });
-  const std::string_view separator("\0", 1);  // in no path
-  const std::string list = comm.BroadcastText(Join(paths, separator), 0);
-  return list.empty() ? std::vector<std::string>() : Split(list, separator[0]);
+  text = comm.BroadcastText(text, 0);
+  std::vector<data::ListedShard> shards;
+  size_t at = 0;
+  const auto next = [&text, &at] {
+    const size_t end = text.find(kSeparator, at);
+    const std::string field = text.substr(at, end - at);
+    at = end + 1;
+    return field;
+  };
+  while (at < text.size()) {
+    const std::string path = next();
+    shards.push_back({path, next()});
+  }
+  return shards;
 }
 
-// This rank's part of the heads; the others have their path only.
-void ReadPart(Comm& comm, const Part& part, const data::OnBytes& moved,
-              std::vector<data::ShardHead>& heads) {
+// This rank's part of the heads; the others have their path only. Gives how many shards of the part
+// had to be opened.
+uint64_t ReadPart(Comm& comm, const Part& part, const data::OnBytes& moved,
+                  const std::vector<data::ListedShard>& listed, const std::string& index_dir,
+                  std::vector<data::ShardHead>& heads) {
+  uint64_t opened = 0;
   Together(comm, [&] {
     try {
       for (size_t shard = part.begin; shard < part.end; ++shard) {
-        heads[shard] = data::ReadShardHead(heads[shard].path, moved);
+        if (const auto known = data::ListedHead(listed[shard])) {
+          heads[shard] = *known;
+        } else {
+          heads[shard] = data::ReadShardHead(listed[shard].path, index_dir, moved);
+          ++opened;
+        }
         moved(1);
       }
     } catch (const Error& error) {
@@ -48,6 +77,29 @@ void ReadPart(Comm& comm, const Part& part, const data::OnBytes& moved,
                   std::string(error.what()).substr(error.id().size() + 2) + " (" + Who(comm) + ")");
     }
   });
+  return opened;
+}
+
+// Shards that had to be opened cost a start, and nobody sees why.
+void SayWhatWasOpened(Comm& comm, const std::vector<data::ListedShard>& listed, uint64_t opened) {
+  constexpr size_t kMany = 1000;
+  at::Tensor all = at::full({1}, static_cast<int64_t>(opened), at::kLong);
+  at::Tensor of_ranks = at::empty({comm.size(), 1}, at::kLong);
+  comm.AllGather(of_ranks, all);
+  const int64_t sum = of_ranks.sum().item<int64_t>();
+  if (comm.rank() != 0 || sum == 0) return;
+  const auto known = std::count_if(listed.begin(), listed.end(),
+                                   [](const auto& shard) { return !shard.line.empty(); });
+  const std::string counts = std::to_string(sum) + " of " + std::to_string(listed.size());
+  if (known > 0) {
+    LogWarning(counts +
+               " shards have changed since `contrail data index`, or are new, and were "
+               "opened; run it again");
+  } else if (listed.size() >= kMany) {
+    LogInfo("no contrail.index: " + counts +
+            " shards were opened to start; `contrail data index` "
+            "makes it one file");
+  }
 }
 
 // A head's numbers in a row, and back.
@@ -108,16 +160,17 @@ void CompareViews(Comm& comm, const Part& part, const std::vector<data::ShardHea
 
 std::shared_ptr<const data::Dataset> OpenData(Comm& comm, const std::vector<std::string>& patterns,
                                               const data::CaptionKey& caption_key,
-                                              const data::OnBytes& told) {
+                                              const data::OnBytes& told,
+                                              const std::string& index_dir) {
   const data::OnBytes moved = told ? told : [](uint64_t) {};
+  const std::vector<data::ListedShard> listed = ShardsOfRoot(comm, patterns, index_dir, moved);
   std::vector<data::ShardHead> heads;
-  for (std::string& path : PathsOfRoot(comm, patterns, moved))
-    heads.push_back({.path = std::move(path)});
+  for (const data::ListedShard& shard : listed) heads.push_back({.path = shard.path});
   const Part part(comm, heads.size());
-  ReadPart(comm, part, moved, heads);
+  SayWhatWasOpened(comm, listed, ReadPart(comm, part, moved, listed, index_dir, heads));
   ShareParts(comm, part, heads);
   CompareViews(comm, part, heads);
-  const auto dataset = data::Dataset::OpenKnown(heads, caption_key);
+  const auto dataset = data::Dataset::OpenKnown(heads, caption_key, index_dir);
   Together(comm, [&] { data::CheckNotEmpty(*dataset, patterns); });
   return dataset;
 }

@@ -29,7 +29,8 @@ bool Trains(const std::string& key) {
 std::string DefaultOf(const std::string& key) {
   Config config;
   const KeySpec* spec = FindKey(key);
-  return spec == nullptr ? "" : FieldToToml(spec->of_config(config));
+  if (spec == nullptr) return "";
+  return spec->before.empty() ? FieldToToml(spec->of_config(config)) : spec->before;
 }
 
 // Throws where the run cannot go on from this step.
@@ -310,7 +311,7 @@ std::vector<std::string> TrainingChanges(const std::string& old_toml, const std:
     if (now != after.end()) after.erase(now);
   }
   for (const auto& [key, value] : after) {
-    // A key that the older program did not know stands for its default.
+    // A key that the older program did not know stands for what that program did.
     if (Trains(key) && value != DefaultOf(key)) changes.push_back(key + ": (default) -> " + value);
   }
   return changes;

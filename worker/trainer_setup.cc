@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "configs/load.h"
 #include "data/order.h"
+#include "data/synthetic.h"
 #include "data/tokenizer.h"
 #include "monitoring/damaged_step.h"
 #include "monitoring/data_consent.h"
@@ -72,12 +73,16 @@ void Trainer::CheckStart() {
   instruction_sets_ = InstructionSets(comm_, precision_.name != "fp32");
   {
     const Doing doing(progress_, monitor::Activity::kIndexing);
-    dataset_ =
-        OpenData(comm_, config_.data.train, data::ParseCaptionKey(config_.data.caption_key),
-                 [this](uint64_t amount) { progress_.Work(monitor::Activity::kIndexing, amount); });
-    CheckCaptions(comm_, *dataset_, config_);
+    if (!config_.synthetic()) {
+      dataset_ = OpenData(
+          comm_, config_.data.train, data::ParseCaptionKey(config_.data.caption_key),
+          [this](uint64_t amount) { progress_.Work(monitor::Activity::kIndexing, amount); },
+          config_.data.index_dir);
+      CheckCaptions(comm_, *dataset_, config_);
+    }
   }
   Together(comm_, [&] {
+    if (config_.synthetic()) dataset_ = data::MakeSynthetic(config_);
     CheckDataSize(dataset_->size(), config_);
     plan_ = std::make_unique<PhasePlan>(
         config_, spec_,
@@ -93,6 +98,13 @@ void Trainer::CheckStart() {
   WarnIfOneCore(comm_);
   WarnIfFewCores(comm_, launch_.threads_asked, launch_.threads);
   WarnIfGpusIdle(comm_);
+  if (config_.synthetic() && comm_.rank() == 0) {
+    LogWarning("synthetic pairs: this run tells how fast a model trains, and trains none");
+  }
+  if (const std::string poor = data::PoorMixing(dataset_->shard_sizes(), config_);
+      !poor.empty() && comm_.rank() == 0) {
+    LogWarning(poor);
+  }
   progress_.SetTotalSteps(plan_->total_steps());
 }
 
@@ -260,7 +272,8 @@ void Trainer::MakeSaver() {
                         .attempt = launch_.attempt,
                         .limit = static_cast<int>(config_.train.bad_steps_in_a_row),
                         .seed = static_cast<uint64_t>(config_.run.seed),
-                        .shuffle_window = static_cast<uint64_t>(config_.data.shuffle_window),
+                        .shuffle_window = data::ShuffleWindow(config_),
+                        .order = data::ParseOrder(config_.data.order),
                         .global_batch_size = static_cast<uint64_t>(config_.train.global_batch_size),
                         .skipped = state_.skipped_steps});
   state_.world_size = static_cast<uint64_t>(comm_.size());
@@ -309,22 +322,23 @@ void Trainer::StartLoader() {
   const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
   const uint64_t share = batch / static_cast<uint64_t>(comm_.size());
   const auto seed = static_cast<uint64_t>(config_.run.seed);
-  loader_ = data::BatchLoader::Start(
-      dataset_, tokenizer_,
-      {.load = {.resolution = spec_.resolution,
-                .crop = config_.data.crop,
-                .crop_scale_min = config_.data.crop_scale_min,
-                .seed = seed,
-                .captions = true},
-       .seed = seed,
-       .shuffle_window = static_cast<uint64_t>(config_.data.shuffle_window),
-       .global_batch_size = batch,
-       .slice_begin = static_cast<uint64_t>(comm_.rank()) * share,
-       .slice_end = static_cast<uint64_t>(comm_.rank() + 1) * share,
-       .first_step = done_,
-       .workers = static_cast<int>(config_.data.workers),
-       .prefetch = kBatchesAhead,
-       .made = [this] { progress_.Work(monitor::Activity::kData, 1); }});
+  loader_ =
+      data::BatchLoader::Start(dataset_, tokenizer_,
+                               {.load = {.resolution = spec_.resolution,
+                                         .crop = config_.data.crop,
+                                         .crop_scale_min = config_.data.crop_scale_min,
+                                         .seed = seed,
+                                         .captions = true},
+                                .seed = seed,
+                                .shuffle_window = data::ShuffleWindow(config_),
+                                .order = data::ParseOrder(config_.data.order),
+                                .global_batch_size = batch,
+                                .slice_begin = static_cast<uint64_t>(comm_.rank()) * share,
+                                .slice_end = static_cast<uint64_t>(comm_.rank() + 1) * share,
+                                .first_step = done_,
+                                .workers = static_cast<int>(config_.data.workers),
+                                .prefetch = kBatchesAhead,
+                                .made = [this] { progress_.Work(monitor::Activity::kData, 1); }});
 }
 
 void Trainer::StartReporter() {

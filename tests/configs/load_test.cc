@@ -97,6 +97,38 @@ TEST_F(LoadTest, PhasesReadBackEqual) {
   EXPECT_EQ(TrainingFingerprint(config), TrainingFingerprint(back));
 }
 
+// A run that was begun before there was a choice of orders keeps the one there was.
+TEST_F(LoadTest, AnOlderRunKeepsItsOrder) {
+  std::string toml = ToToml(LoadConfig(Write(kGood)));
+  EXPECT_THAT(toml, HasSubstr("order = \"interleaved\"  # default"));
+  fs::create_directories(dir_ / "run");
+  Write(toml, "run/config.toml");
+  EXPECT_EQ(LoadResolved(dir_ / "run").data.order, "interleaved");
+  const size_t line = toml.find("order = ");
+  toml.erase(line, toml.find('\n', line) + 1 - line);
+  Write(toml, "run/config.toml");
+  const Config older = LoadResolved(dir_ / "run");
+  EXPECT_EQ(older.data.order, "windows");
+  Write(ToToml(older), "run/config.toml");  // as `contrail resume --set` writes it
+  EXPECT_EQ(LoadResolved(dir_ / "run").data.order, "windows");
+  EXPECT_EQ(LoadResolved(dir_ / "run", {"data.order=interleaved"}).data.order, "interleaved");
+}
+
+TEST_F(LoadTest, SyntheticIsNoPathAndHasNothingToEvaluate) {
+  const std::string text = "[data]\ntrain = \"synthetic\"\n[train]\nsteps = 1\n";
+  const Config config = LoadConfig(Write(text));
+  EXPECT_TRUE(config.synthetic());
+  fs::create_directories(dir_ / "run");
+  Write(ToToml(config), "run/config.toml");
+  EXPECT_TRUE(LoadResolved(dir_ / "run").synthetic());
+  try {
+    LoadConfig(Write(text), {"eval.zero_shot=test"});
+    ADD_FAILURE() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("E-DATA-SYNTHETIC: --set: "));
+  }
+}
+
 TEST_F(LoadTest, FingerprintIgnoresWhatDoesNotTrain) {
   const std::string path = Write(kGood);
   const std::string base = TrainingFingerprint(LoadConfig(path));

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <thread>
 
 #include "common/strings.h"
 #include "data/shard_cache.h"
+#include "data/shard_list.h"
 #include "data/tokenizer.h"
 #include "data/transform.h"
 #include "tests/data/helpers.h"
@@ -170,6 +172,63 @@ TEST_F(DatasetTest, OpensEveryShardOnceForItsHeadAndOnceToRead) {
   EXPECT_EQ(counter.Take(), (Opens{{"pairs-001.tar", 1}, {"pairs-001.tar.index", 1}}));
 }
 
+// Puts what the shards are now into the folder's list.
+void List(const std::vector<std::string>& paths) {
+  std::map<std::string, ShardList> lists;
+  for (const std::string& path : paths) {
+    const PositionedFile tar(path);
+    AddToLists(lists, path, IndexText(tar, ScanShard(tar)));
+  }
+  for (const auto& [folder, list] : lists) UpdateShardList(PosixFileSystem(), folder, "", list);
+}
+
+TEST_F(DatasetTest, ShardsOfAListAreNotOpened) {
+  const auto scanned = Shards({3, 4});
+  List({Path("pairs-000.tar"), Path("pairs-001.tar")});
+  using Opens = std::map<std::string, int>;
+  OpenCounter counter(Path(""));
+  for (const std::string& pattern : {Path(""), Path("pairs-{000..001}.tar")}) {
+    const auto listed = Dataset::Open({pattern});
+    EXPECT_EQ(counter.Take(), (Opens{{"contrail.index", 1}})) << pattern;
+    EXPECT_EQ(listed->Fingerprint(), scanned->Fingerprint());
+    EXPECT_EQ(listed->Read(6).image, scanned->Read(6).image);
+    counter.Take();
+  }
+}
+
+TEST_F(DatasetTest, AShardThatChangedSinceItWasListedIsOpened) {
+  Shards({3, 4});
+  List({Path("pairs-000.tar"), Path("pairs-001.tar")});
+  Write("pairs-001.tar", ShardOf(6, 3));  // another size
+  Write("pairs-002.tar", ShardOf(2, 9));  // a new one
+  EXPECT_EQ(Dataset::Open({Path("")})->shard_sizes(), (std::vector<uint64_t>{3, 6, 2}));
+  Write("pairs-000.tar", ShardOf(3, 50));  // another time
+  std::filesystem::last_write_time(
+      Path("pairs-000.tar"), std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  OpenCounter counter(Path(""));
+  Dataset::Open({Path("pairs-000.tar")});
+  EXPECT_EQ(counter.Take().at("pairs-000.tar"), 1);
+  std::filesystem::remove(Path("pairs-000.tar"));
+  EXPECT_THAT(MessageOf([&] { Dataset::Open({Path("pairs-{000..001}.tar")}); }),
+              HasSubstr("E-DATA-MISSING: " + Path("pairs-000.tar")));
+}
+
+TEST_F(DatasetTest, AListThatWasAlteredIsIgnored) {
+  Shards({3});
+  List({Path("pairs-000.tar")});
+  const std::string whole = Contents("contrail.index");
+  std::string altered = whole;
+  altered[altered.find("samples=3") + 8] = '4';
+  for (const std::string& text : {altered, whole.substr(0, whole.size() - 1), std::string(),
+                                  std::string("contrail-shards 9\n")}) {
+    Write("contrail.index", text);
+    EXPECT_TRUE(ReadShardList(Path("")).empty());
+    EXPECT_EQ(Dataset::Open({Path("")})->size(), 3u);
+  }
+  Write("contrail.index", whole);
+  EXPECT_EQ(ReadShardList(Path("")).size(), 1u);
+}
+
 TEST_F(DatasetTest, KnownHeadsOpenNothingAndGiveTheSameData) {
   const auto opened = Shards({3, 4});
   std::vector<ShardHead> heads;
@@ -225,7 +284,7 @@ TEST_F(DatasetTest, ShardsAreClosedWhereNoDescriptorIsLeft) {
   EXPECT_THAT(message, AllOf(HasSubstr("E-IO: " + paths[0]), HasSubstr("Too many open files")));
 }
 
-TEST_F(DatasetTest, TheCacheTakesAQuarterOfTheDescriptors) {
+TEST_F(DatasetTest, TheCacheTakesHalfOfTheDescriptors) {
   rlimit old{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
   const auto share_of = [&](rlim_t limit) {
@@ -233,10 +292,10 @@ TEST_F(DatasetTest, TheCacheTakesAQuarterOfTheDescriptors) {
     EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &lowered), 0);
     return ShardCache::DescriptorShare();
   };
-  EXPECT_EQ(share_of(1024), 256u);
-  EXPECT_EQ(share_of(400), 100u);
+  EXPECT_EQ(share_of(1024), 512u);
+  EXPECT_EQ(share_of(400), 200u);
   EXPECT_EQ(share_of(8), 4u);
-  EXPECT_EQ(share_of(old.rlim_cur), 256u);
+  EXPECT_EQ(share_of(old.rlim_cur), 512u);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 

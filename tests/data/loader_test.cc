@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
+#include <set>
+
 #include "data/dataset.h"
 #include "data/resize.h"
+#include "data/synthetic.h"
 #include "data/tokenizer.h"
 #include "data/transform.h"
 #include "tests/data/helpers.h"
@@ -81,6 +85,53 @@ class LoaderTest : public ScratchTest {
   std::shared_ptr<const Dataset> dataset_;
   BatchLoader::Options options_;
 };
+
+// Made-up pairs: of (seed, sample) alone, with the lengths asked for.
+TEST_F(LoaderTest, SyntheticPairsAreAFunctionOfSeedAndSample) {
+  Config config;
+  config.run.seed = 5;
+  config.data.synthetic_samples = 100;
+  config.data.synthetic_caption_tokens = {"7", "20-22"};
+  options_.load.resolution = 5;  // 75 bytes a plane triple: no multiple of 8
+  const auto rows_of = [&](const Config& of, int threads) {
+    std::vector<Row> rows;
+    options_.workers = threads;
+    const auto loader = BatchLoader::Start(MakeSynthetic(of), Clip(), options_);
+    for (int step = 0; step < 6; ++step) AppendRows(loader->Next(), rows);
+    return rows;
+  };
+  const std::vector<Row> rows = rows_of(config, 1);
+  EXPECT_EQ(rows_of(config, 3), rows);
+  std::map<size_t, int> lengths;
+  std::set<std::string> keys;
+  std::set<std::vector<uint8_t>> images;
+  double sum = 0;
+  for (const Row& row : rows) {
+    ++lengths[row.tokens.size()];
+    EXPECT_EQ(row.tokens.front(), kStartOfText);
+    EXPECT_EQ(row.tokens.back(), kEndOfText);
+    EXPECT_EQ(row.label, -1);
+    keys.insert(row.key);
+    images.insert(row.image);
+    for (const uint8_t pixel : row.image) sum += pixel;
+  }
+  EXPECT_EQ(keys.size(), rows.size());
+  EXPECT_EQ(images.size(), rows.size());
+  EXPECT_NEAR(sum / static_cast<double>(75 * rows.size()), 127.5, 4);
+  EXPECT_EQ(lengths.size(), 4u);
+  EXPECT_NEAR(lengths[7], 48, 20);
+  config.run.seed = 6;
+  EXPECT_NE(rows_of(config, 1)[0].image, rows[0].image);
+
+  const std::string one = MakeSynthetic(config)->Fingerprint();
+  config.data.synthetic_samples = 101;
+  EXPECT_NE(MakeSynthetic(config)->Fingerprint(), one);
+  for (const char* bad : {"", "1", "78", "5-", "9-4", "x", "5-35-40", "-5"}) {
+    config.data.synthetic_caption_tokens = {"20", bad};
+    EXPECT_THAT(MessageOf([&] { MakeSynthetic(config); }),
+                HasSubstr("E-DATA-SYNTHETIC: data.synthetic_caption_tokens"));
+  }
+}
 
 TEST_F(LoaderTest, AnyNumberOfRanksAndThreadsLoadsTheSameRows) {
   constexpr uint64_t kSteps = 10;  // 4 batches an epoch

@@ -59,15 +59,24 @@ TEST(Permutation, TinySizesReachEveryOrderEvenly) {
 }
 
 TEST(SampleOrder, BijectionForManyShapesWindowsAndEpochs) {
-  const std::vector<std::vector<uint64_t>> shapes = {
-      {1}, {7}, {1, 1, 1}, {5, 0, 3}, {100, 100, 37}, {1000}, {3, 200, 1, 50, 0, 9}};
+  const std::vector<std::vector<uint64_t>> shapes = {{1},
+                                                     {7},
+                                                     {1, 1, 1},
+                                                     {5, 0, 3},
+                                                     {100, 100, 37},
+                                                     {1000},
+                                                     {3, 200, 1, 50, 0, 9},
+                                                     std::vector<uint64_t>(300, 3),
+                                                     std::vector<uint64_t>(256, 1)};
   for (const auto& shape : shapes) {
     for (const uint64_t window : {1, 2, 10, 64, 1000000}) {
-      const SampleOrder order(9, shape, window);
-      EXPECT_EQ(order.size(), std::accumulate(shape.begin(), shape.end(), uint64_t{0}));
-      for (uint64_t epoch = 0; epoch < 4; ++epoch) {
-        ASSERT_TRUE(IsBijection(Epoch(order, epoch)))
-            << shape.size() << " shards, window " << window;
+      for (const OrderKind kind : {OrderKind::kInterleaved, OrderKind::kWindows}) {
+        const SampleOrder order(9, shape, window, kind);
+        EXPECT_EQ(order.size(), std::accumulate(shape.begin(), shape.end(), uint64_t{0}));
+        for (uint64_t epoch = 0; epoch < 4; ++epoch) {
+          ASSERT_TRUE(IsBijection(Epoch(order, epoch)))
+              << shape.size() << " shards, window " << window;
+        }
       }
     }
   }
@@ -90,14 +99,82 @@ TEST(SampleOrder, DiffersBetweenSeedsAndEpochsAndOnlyThose) {
 
 // These numbers are the training order of every run ever started: they must never change.
 TEST(SampleOrder, IsFrozen) {
-  const SampleOrder order(0, {10, 10, 10}, 8);
-  std::vector<uint64_t> first;
-  for (uint64_t i = 0; i < 10; ++i) first.push_back(order.At(0, i));
-  EXPECT_EQ(first, (std::vector<uint64_t>{17, 16, 11, 15, 12, 13, 14, 10, 22, 18}));
+  const auto first_of = [](const SampleOrder& order) {
+    std::vector<uint64_t> first;
+    for (uint64_t i = 0; i < 10; ++i) first.push_back(order.At(0, i));
+    return first;
+  };
+  EXPECT_EQ(first_of(SampleOrder(0, {10, 10, 10}, 8, OrderKind::kWindows)),
+            (std::vector<uint64_t>{17, 16, 11, 15, 12, 13, 14, 10, 22, 18}));
+  EXPECT_EQ(first_of(SampleOrder(0, {10, 10, 10}, 8, OrderKind::kInterleaved)),
+            (std::vector<uint64_t>{17, 0, 15, 3, 23, 20, 25, 12, 10, 6}));
+}
+
+// Shards of many sizes: whatever the window, it takes of 256 of them.
+TEST(SampleOrder, EveryWindowAndEveryBatchDrawOnManyShards) {
+  std::vector<uint64_t> sizes;
+  std::vector<uint64_t> shard_of;
+  for (uint64_t shard = 0; shard < 400; ++shard) {
+    sizes.push_back(500 + shard * 37 % 1000);
+    shard_of.insert(shard_of.end(), sizes.back(), shard);
+  }
+  constexpr uint64_t kWindow = 32'000;
+  constexpr uint64_t kBatch = 2'000;
+  const SampleOrder order(5, sizes, kWindow);
+  for (const uint64_t epoch : {0, 1}) {
+    for (uint64_t start = 0; start + kWindow <= order.size(); start += kWindow) {
+      std::set<uint64_t> in_window;
+      for (uint64_t batch = start; batch < start + kWindow; batch += kBatch) {
+        std::set<uint64_t> in_batch;
+        for (uint64_t i = batch; i < batch + kBatch; ++i) {
+          in_batch.insert(shard_of[order.At(epoch, i)]);
+        }
+        EXPECT_GE(in_batch.size(), 240u);  // 2000 draws from 256 shards leave out 0.1 of them
+        in_window.insert(in_batch.begin(), in_batch.end());
+      }
+      EXPECT_GE(in_window.size(), kInterleavedShards);
+      EXPECT_LE(in_window.size(), 2 * kInterleavedShards);  // so many are open
+    }
+  }
+}
+
+// Windows neither begin at the same samples each epoch, nor run through a big shard in file order.
+TEST(SampleOrder, OneBigShardIsDrawnFromAllOver) {
+  const SampleOrder order(5, {100'000}, 1'000);
+  for (const uint64_t epoch : {0, 1}) {
+    for (uint64_t start = 0; start < 100'000; start += 1'000) {
+      std::set<uint64_t> tenths;
+      for (uint64_t i = start; i < start + 100; ++i) tenths.insert(order.At(epoch, i) / 10'000);
+      EXPECT_GE(tenths.size(), 9u);
+    }
+  }
+}
+
+// 20 shards, sorted by class, as a folder of classes packed in its order: a batch has nearly all.
+TEST(SampleOrder, ABatchOfAClassSortedSetHasItsClasses) {
+  const auto classes_of_first_batch = [](OrderKind kind) {
+    const SampleOrder order(3, std::vector<uint64_t>(20, 500), 1'000, kind);
+    std::set<uint64_t> classes;
+    for (uint64_t i = 0; i < 500; ++i) classes.insert(order.At(1, i) / 100);
+    return classes.size();
+  };
+  EXPECT_EQ(classes_of_first_batch(OrderKind::kWindows), 10u);
+  EXPECT_GE(classes_of_first_batch(OrderKind::kInterleaved), 97u);  // 99.3 of a full shuffle
+}
+
+// Whatever the shards, positions are as fast to find; 400 million samples fit in a few megabytes.
+TEST(SampleOrder, FindsPlacesInLaion) {
+  const SampleOrder order(1, std::vector<uint64_t>(41'408, 10'000), 524'288);
+  std::set<uint64_t> shards;
+  for (uint64_t i = 0; i < 32'768; ++i) {
+    shards.insert(order.At(2, 300'000'000 + i) / 10'000);
+  }
+  EXPECT_GE(shards.size(), kInterleavedShards);
+  EXPECT_LE(shards.size(), 320u);
 }
 
 TEST(SampleOrder, AWindowTouchesFewShards) {
-  const SampleOrder order(5, std::vector<uint64_t>(1000, 100), 1000);
+  const SampleOrder order(5, std::vector<uint64_t>(1000, 100), 1000, OrderKind::kWindows);
   std::set<uint64_t> all;
   for (uint64_t start = 0; start < 100000; start += 1000) {
     std::set<uint64_t> shards;

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "common/hash.h"
+#include "common/rng.h"
 #include "data/shard_index.h"
 #include "tests/data/helpers.h"
 
@@ -349,6 +350,46 @@ TEST_F(TarTest, IndexTellsWhatAScanTells) {
     EXPECT_EQ(read->samples[i].caption.size, scanned.samples[i].caption.size);
     EXPECT_EQ(read->samples[i].label.offset, scanned.samples[i].label.offset);
   }
+}
+
+// What a rank keeps of hundreds of shards: every entry as it was, in a few bytes.
+TEST(PackedSamples, KeepEveryEntryInFewBytes) {
+  std::vector<SampleEntry> entries;
+  PackedSamples packed;
+  RandomStream draws(1, 2, 3);
+  uint64_t offset = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    SampleEntry entry;
+    char key[24];
+    std::snprintf(key, sizeof key, "%09d", 123'000'000 + i);
+    entry.key = i % 1000 == 7 ? std::string(300, 'k') : key;
+    for (Extent* extent : {&entry.image, &entry.caption, &entry.label}) {
+      if (extent != &entry.image && draws.NextBelow(4) == 0) continue;
+      extent->offset = offset += 512;
+      extent->size = draws.NextBelow(100'000);
+      offset += extent->size;
+    }
+    if (i % 50 == 0) std::swap(entry.image, entry.caption);  // members in any order
+    entries.push_back(entry);
+    packed.push_back(entry);
+  }
+  entries.push_back({"last", {~uint64_t{0} / 4, ~uint64_t{0}}, {1, 0}, {}});
+  packed.push_back(entries.back());
+  packed.shrink_to_fit();
+  EXPECT_LT(packed.bytes(), entries.size() * 20);
+  ASSERT_EQ(packed.size(), entries.size());
+  const auto expect_same = [](const SampleEntry& a, const SampleEntry& b) {
+    EXPECT_EQ(a.key, b.key);
+    for (const auto extent : {&SampleEntry::image, &SampleEntry::caption, &SampleEntry::label}) {
+      EXPECT_EQ((a.*extent).offset, (b.*extent).offset);
+      if ((b.*extent).present()) {
+        EXPECT_EQ((a.*extent).size, (b.*extent).size);
+      }
+    }
+  };
+  for (uint64_t i = packed.size(); i-- > 0;) expect_same(packed[i], entries[i]);
+  size_t i = 0;
+  for (const SampleEntry& entry : packed) expect_same(entry, entries[i++]);
 }
 
 TEST_F(TarTest, AKeyMayHoldAnything) {

@@ -4,9 +4,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <set>
 
 #include "common/error.h"
 #include "data/shard_index.h"
+#include "data/shard_list.h"
 #include "data/tar.h"
 #include "tests/data/open_counter.h"
 #include "tests/multiproc/collectives/mpi_main.h"
@@ -103,6 +106,41 @@ TEST_F(OpenDataTest, TheJobOpensEveryShardOnceAndAllRanksKnowThemAll) {
   World().Barrier();
   EXPECT_EQ(counter.Take(), (std::map<std::string, int>{{Name(10), World().size()},
                                                         {Name(10) + ".index", World().size()}}));
+}
+
+TEST_F(OpenDataTest, OneRankReadsTheListAndNobodyOpensAShard) {
+  const std::string scanned = OpenData(World(), Patterns())->Fingerprint();
+  if (Root()) {
+    std::map<std::string, data::ShardList> lists;
+    for (int i = 0; i < kShards; ++i) {
+      const data::PositionedFile tar(Path(i));
+      data::AddToLists(lists, Path(i), data::IndexText(tar, data::ScanShard(tar)));
+    }
+    for (const auto& [folder, list] : lists) {
+      data::UpdateShardList(PosixFileSystem(), folder, "", list);
+    }
+  }
+  World().Barrier();
+  data::OpenCounter counter(folder_);
+  World().Barrier();
+  EXPECT_EQ(OpenData(World(), Patterns())->Fingerprint(), scanned);
+  EXPECT_EQ(OpenData(World(), {folder_})->Fingerprint(), scanned);
+  World().Barrier();
+  std::map<std::string, int> opens = counter.Take();
+  EXPECT_LE(opens["contrail.index"], 2);  // two opens that follow one another may be one event
+  opens.erase("contrail.index");
+  EXPECT_TRUE(opens.empty());
+  // What the list does not know is opened, by the rank whose part it is in.
+  World().Barrier();  // all have counted
+  if (Root()) std::filesystem::copy(Path(4), folder_ + "/s-999.tar");
+  World().Barrier();
+  counter.Take();
+  World().Barrier();
+  EXPECT_EQ(OpenData(World(), {folder_})->size(), 66u + 5u);
+  World().Barrier();
+  opens = counter.Take();
+  EXPECT_EQ(opens["s-999.tar"], 1);
+  EXPECT_EQ(opens.size(), 2u);
 }
 
 TEST_F(OpenDataTest, ATornShardOfOnesPartIsEveryonesError) {
