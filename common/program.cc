@@ -3,10 +3,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -20,6 +20,14 @@ namespace {
 bool ReaderIsGone() {
   pollfd entry = {STDOUT_FILENO, POLLOUT, 0};
   return poll(&entry, 1, 0) == 1 && (entry.revents & POLLERR) != 0;
+}
+
+constexpr const char* kGone = "the working directory has been deleted";
+constexpr const char* kGoElsewhere = "change to another one (cd) and start again";
+
+bool WorkingDirectoryIsGone() {
+  char path[PATH_MAX];
+  return getcwd(path, sizeof path) == nullptr && errno == ENOENT;
 }
 
 void FinishStdout() {
@@ -57,10 +65,15 @@ void Print(const std::string& text) {
 }
 
 void CheckWorkingDirectory() {
-  std::array<char, PATH_MAX> path{};
-  if (getcwd(path.data(), path.size()) != nullptr || errno != ENOENT) return;
-  throw UserError("E-CWD", "", "the working directory has been deleted",
-                  "change to another one (cd) and start again");
+  if (WorkingDirectoryIsGone()) throw UserError("E-CWD", "", kGone, kGoElsewhere);
+}
+
+void EndWithoutWorkingDirectory() {
+  if (!WorkingDirectoryIsGone()) return;
+  for (const char* part : {"error: E-CWD: ", kGone, "; ", kGoElsewhere, "\n"}) {
+    [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, part, std::strlen(part));
+  }
+  _exit(kExitUser);
 }
 
 }  // namespace contrail

@@ -18,7 +18,6 @@ int Run(const std::vector<std::string>& words) {
     std::fputs(help->c_str(), stdout);
     return contrail::kExitDone;
   }
-  contrail::CheckWorkingDirectory();
   if (words[0] == "train") return contrail::worker::TrainCommand(words);
   const auto args = contrail::ParseArgs(contrail::WorkerCommandTable(), words);
   if (args.command->name == "eval zero-shot") return contrail::eval::ZeroShotCommand(args);
@@ -27,6 +26,10 @@ int Run(const std::vector<std::string>& words) {
   if (args.command->name == "export") return contrail::eval::ExportCommand(args);
   contrail::BugAt(__FILE__, __LINE__, "every command of the table is dispatched");
 }
+
+// Before the constructors of all libraries.
+[[gnu::section(".preinit_array"),
+  gnu::used]] void (*const before_libraries)() = contrail::EndWithoutWorkingDirectory;
 
 }  // namespace
 

@@ -195,7 +195,7 @@ TEST(LogPump, TagsLinesAndKeepsTheTail) {
   const std::string path = std::string(dir) + "/node_0.log";
   Child::Options options;
   options.argv = {FindProgram("sh"), "-c",
-                  "for i in $(seq 30); do echo \"[1,$i]<stdout>:line $i\"; done; printf last"};
+                  "for i in $(seq 90); do echo \"[1,$i]<stdout>:line $i\"; done; printf last"};
   {
     Child child(options);
     LogPump pump(child.output(), PosixFileSystem(), path);
@@ -203,12 +203,12 @@ TEST(LogPump, TagsLinesAndKeepsTheTail) {
     for (int i = 0; i < 200 && (pump.Tail().empty() || pump.Tail().back() != "last"); ++i) {
       usleep(5'000);
     }
-    EXPECT_EQ(pump.Tail().size(), 20u);
+    EXPECT_EQ(pump.Tail().size(), 80u);
     EXPECT_EQ(pump.Tail().front(), "rank 12: line 12");
   }
   const std::string text = PosixFileSystem().ReadAll(path);
   EXPECT_TRUE(text.starts_with("rank 1: line 1\nrank 2: line 2\n"));
-  EXPECT_TRUE(text.ends_with("rank 30: line 30\nlast\n"));
+  EXPECT_TRUE(text.ends_with("rank 90: line 90\nlast\n"));
   PosixFileSystem().RemoveTree(dir);
 }
 
