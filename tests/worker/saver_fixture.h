@@ -62,9 +62,19 @@ class SaverTest : public testing::Test {
     state.model = "test";
     return state;
   }
+  // Until background work has ended, or stands still.
+  void Settle() {
+    const double start = SystemClock().Monotonic();
+    Pulse pulse;
+    do {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      pulse = {};
+      saver_->Fill(pulse);
+    } while (pulse.save == SaveStatus::kWriting && SystemClock().Monotonic() - start < 10);
+  }
   // One training step as the trainer does it; `settle` lets background work end first.
   void Step(uint64_t step, bool settle = true) {
-    if (settle) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (settle) Settle();
     Pulse pulse;
     saver_->Fill(pulse);
     const Verdict verdict = Exchange(*comm_, pulse);
