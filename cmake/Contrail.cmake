@@ -10,6 +10,10 @@ target_compile_options(contrail_flags INTERFACE
 if(CONTRAIL_SANITIZE)
   target_compile_options(contrail_flags INTERFACE -O0 -g1 -fsanitize=${CONTRAIL_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  # Asks the kernel by a pipe whether memory can be read, and is wrong where no descriptor is left.
+  if(CONTRAIL_SANITIZE MATCHES "undefined")
+    target_compile_options(contrail_flags INTERFACE -fno-sanitize=vptr)
+  endif()
   target_link_options(contrail_flags INTERFACE -fsanitize=${CONTRAIL_SANITIZE})
 endif()
 
@@ -63,8 +67,12 @@ function(contrail_tests folder label)
     endforeach()
   endforeach()
   list(REMOVE_DUPLICATES suites)
+  set(without "")
+  if(CONTRAIL_SANITIZE)
+    set(without ":-*IsCheap*")  # what takes the time means nothing then
+  endif()
   foreach(suite IN LISTS suites)
-    add_test(NAME ${folder}.${suite} COMMAND ${target} --gtest_filter=${suite}.*:*/${suite}.*)
+    add_test(NAME ${folder}.${suite} COMMAND ${target} --gtest_filter=${suite}.*:*/${suite}.*${without})
     set_tests_properties(${folder}.${suite} PROPERTIES LABELS ${label} TIMEOUT ${ARG_TIMEOUT}
       ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMP_WAIT_POLICY=passive")
   endforeach()

@@ -235,24 +235,43 @@ ProgressBoard::Slot& ProgressBoard::slot(int index) const {
   return reinterpret_cast<Slot*>(static_cast<char*>(memory_) + after_words)[index];
 }
 
+namespace {
+
+// A text that another process may be writing: which of its bytes are whole is told by the version
+// around it, so their order does not matter, but each byte is a shared one.
+void StoreBytes(const char* from, size_t size, char* shared) {
+  for (size_t i = 0; i < size; ++i) {
+    std::atomic_ref<char>(shared[i]).store(from[i], std::memory_order_relaxed);
+  }
+}
+
+void LoadBytes(char* shared, size_t size, char* to) {
+  for (size_t i = 0; i < size; ++i) {
+    to[i] = std::atomic_ref<char>(shared[i]).load(std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
 void ProgressBoard::Say(int index, std::string_view text) {
   Slot& mine = slot(index);
   const uint64_t version = mine.version.load(std::memory_order_relaxed) | 1;
   mine.version.store(version, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
   const size_t size = std::min(text.size(), kLastWordsBytes);
-  std::memcpy(mine.text.data(), text.data(), size);
+  StoreBytes(text.data(), size, mine.text.data());
   mine.size.store(size, std::memory_order_relaxed);
   mine.version.store(version + 1, std::memory_order_release);
 }
 
 std::optional<std::string> ProgressBoard::LastWords(int index) const {
-  const Slot& theirs = slot(index);
+  Slot& theirs = slot(index);
   const uint64_t version = theirs.version.load(std::memory_order_acquire);
   if (version == 0 || version % 2 == 1) return std::nullopt;
   const size_t size =
       std::min<size_t>(theirs.size.load(std::memory_order_relaxed), kLastWordsBytes);
-  std::string text(theirs.text.data(), size);
+  std::string text(size, '\0');
+  LoadBytes(theirs.text.data(), size, text.data());
   std::atomic_thread_fence(std::memory_order_acquire);
   if (theirs.version.load(std::memory_order_relaxed) != version) return std::nullopt;
   return text;
