@@ -104,9 +104,10 @@ int RunCheck(const ParsedArgs& args) {
 
 int RunOrder(const ParsedArgs& args) {
   const Config config = LoadConfig(args.positional.at(0), args.Values("--set"));
-  const auto dataset = config.synthetic()
-                           ? MakeSynthetic(config)
-                           : Dataset::Open(config.data.train, {}, config.data.index_dir);
+  const auto dataset = config.synthetic() ? MakeSynthetic(config)
+                                          : Dataset::Open(config.data.train, {},
+                                                          ParseCaptionKey(config.data.caption_key),
+                                                          config.data.index_dir);
   const SampleOrder order(static_cast<uint64_t>(config.run.seed), dataset->shard_sizes(),
                           ShuffleWindow(config), ParseOrder(config.data.order));
   const auto epoch = static_cast<uint64_t>(args.Int("--epoch", 0, 0, kLongMax));

@@ -442,7 +442,7 @@ TEST_F(DataCommands, IndexesMayLieElsewhere) {
               ElementsAre("contrail.index", "p.tar.index", "q.tar.index"));
   OpenCounter one(Path("one"));
   OpenCounter two(Path("two"));
-  const auto dataset = Dataset::Open({Path("one"), Path("two")}, {}, Path("indexes"));
+  const auto dataset = Dataset::Open({Path("one"), Path("two")}, {}, {}, Path("indexes"));
   EXPECT_EQ(dataset->size(), 12u);
   EXPECT_EQ(dataset->Read(11).caption, "sample number 11");
   EXPECT_TRUE(one.Take().empty());
