@@ -69,6 +69,10 @@ Json FromState(const RunState& state) {
   json["world_size"] = state.world_size;
   json["attempt"] = state.attempt;
   json["config_toml"] = state.config_toml;
+  if (state.consumed != 0) {
+    json["consumed"] = {
+        {"digest", state.consumed}, {"from", state.consumed_from}, {"replaced", state.replaced}};
+  }
   return json;
 }
 
@@ -96,6 +100,12 @@ RunState ToState(const Json& json) {
   json.at("world_size").get_to(state.world_size);
   json.at("attempt").get_to(state.attempt);
   json.at("config_toml").get_to(state.config_toml);
+  state.consumed_from = state.step;
+  if (const auto consumed = json.find("consumed"); consumed != json.end()) {
+    consumed->at("digest").get_to(state.consumed);
+    consumed->at("from").get_to(state.consumed_from);
+    consumed->at("replaced").get_to(state.replaced);
+  }
   return state;
 }
 

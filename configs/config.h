@@ -37,6 +37,7 @@ struct Config {
     double crop_scale_min = 0.9;     // random-resized only
     int64_t shuffle_window = 65536;  // samples shuffled together across shards
     int64_t workers = 1;             // decode threads a rank
+    double max_replaced = 0.001;     // of the samples seen; 0 = none
     std::string tokenizer;           // "" = the BPE merges shipped beside the program
     std::string mean_std = "clip";   // "clip" | "half"
   } data;

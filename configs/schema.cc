@@ -85,6 +85,9 @@ std::vector<KeySpec> MakeTable() {
           "samples shuffled together across consecutive shards of an epoch's order"),
       Aside(Key("data.workers", AT(data.workers), {.min = 1, .max = 256},
                 "threads a rank that read, decode and tokenise")),
+      Aside(Key("data.max_replaced", AT(data.max_replaced), {.min = 0, .max = 1},
+                "share of samples that may be replaced because they cannot be used; above it (and "
+                "above ten) the run stops; 0 = the first one stops it")),
       Key("data.tokenizer", AT(data.tokenizer), kAny,
           "a bpe_simple_vocab_16e6.txt.gz; empty takes the one installed beside the program"),
       Choice("data.mean_std", AT(data.mean_std), {"clip", "half"},

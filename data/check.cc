@@ -19,7 +19,14 @@ namespace {
 // One thread's part of the report.
 void CheckSample(const Dataset& dataset, const Tokenizer& tokenizer, uint64_t i,
                  CheckReport& part) {
-  const Dataset::Sample sample = dataset.Read(i);
+  const std::string key = dataset.Key(i);
+  Dataset::Sample sample;
+  try {
+    sample = dataset.Read(i);
+  } catch (const SampleError& error) {
+    part.broken.emplace_back(key, error.what());
+    return;
+  }
   part.image_bytes += sample.image.size();
   part.labelled += sample.label >= 0 ? 1 : 0;
   if (Trim(sample.caption).empty()) {
@@ -30,7 +37,6 @@ void CheckSample(const Dataset& dataset, const Tokenizer& tokenizer, uint64_t i,
     // A caption of exactly 77 tokens counts as cut; few are that long by nature.
     part.cut_captions += length == kContextLength ? 1 : 0;
   }
-  const std::string key = dataset.Key(i);
   try {
     DecodeImage(sample.image, key);
   } catch (const Error& error) {

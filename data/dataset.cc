@@ -6,7 +6,9 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/log.h"
 #include "common/strings.h"
+#include "data/disk_patience.h"
 #include "data/shard_cache.h"
 
 namespace contrail::data {
@@ -43,6 +45,14 @@ class TarDataset : public Dataset {
     return sizes;
   }
 
+  std::vector<ShardHead> shards() const override {
+    std::vector<ShardHead> heads;
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      heads.push_back({cache_.path(i), bytes_[i], start_[i + 1] - start_[i]});
+    }
+    return heads;
+  }
+
   std::string Fingerprint() const override { return fingerprint_; }
 
   std::string Key(uint64_t sample) const override {
@@ -52,17 +62,46 @@ class TarDataset : public Dataset {
 
   Sample Read(uint64_t sample) const override {
     const size_t shard = ShardOf(sample);
-    const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
-    const SampleEntry& entry = Entry(*open, shard, sample);
+    for (int tries = 1;; ++tries) {
+      std::shared_ptr<const OpenShard> open;
+      try {
+        open = cache_.Get(shard);
+        return ReadSample(*open, Entry(*open, shard, sample), sample);
+      } catch (const IoError& error) {
+        if (!DiskPatience::MayPass(error)) throw;
+        if (patience_.Wait(shard, tries)) {
+          if (open) cache_.Forget(shard);  // a stale handle never heals
+        } else if (open) {
+          throw SampleError(error, /*unreadable=*/true);
+        } else {
+          throw;  // without the shard nobody knows what is in it
+        }
+      }
+    }
+  }
+
+ private:
+  // The shard is as it should be: what its bytes lack from here on, this sample lacks.
+  Sample ReadSample(const OpenShard& open, const SampleEntry& entry, uint64_t sample) const {
+    try {
+      return ReadEntry(open, entry, sample);
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUser) throw SampleError(error, /*unreadable=*/false);
+      throw;
+    }
+  }
+
+  Sample ReadEntry(const OpenShard& open, const SampleEntry& entry, uint64_t sample) const {
     Sample out;
     std::string label;
-    ReadParts(open->file,
+    ReadParts(open.file,
               {{entry.image, &out.image}, {entry.caption, &out.caption}, {entry.label, &label}});
     if (entry.label.present()) out.label = ParseLabel(label, sample);
     return out;
   }
 
- private:
   struct Part {
     Extent extent;
     std::string* to;
@@ -118,6 +157,11 @@ class TarDataset : public Dataset {
       end = std::max(end, part.extent.offset + part.extent.size);
       wanted += part.extent.size;
     }
+    if (end > file.size()) {
+      throw UserError("E-DATA-TAR", file.path() + " at byte " + std::to_string(file.size()),
+                      "the archive ends before the end of a sample",
+                      "it is cut off: copy or pack the shard again");
+    }
     const bool together = end - begin <= wanted + kMaxGap;
     const std::string span = together ? file.Read(begin, end - begin) : std::string();
     for (const Part& part : parts) {
@@ -139,6 +183,7 @@ class TarDataset : public Dataset {
   }
 
   mutable ShardCache cache_;
+  mutable DiskPatience patience_;
   std::vector<uint64_t> start_{0};
   std::vector<uint64_t> bytes_;
   std::string fingerprint_;
@@ -166,7 +211,10 @@ std::vector<std::string> ShardPaths(const std::vector<std::string>& patterns) {
 ShardHead ReadShardHead(const std::string& path) {
   const PositionedFile tar(path);
   const std::optional<IndexHead> head = ReadIndexHead(tar);
-  return {path, tar.size(), head ? head->samples : ScanShard(tar).samples.size()};
+  if (head) return {path, tar.size(), head->samples};
+  const ShardIndex index = ScanShard(tar, AtTear::kNumber);
+  if (!index.torn.empty()) LogWarning(index.torn + TornNote(index));
+  return {path, tar.size(), index.samples.size()};
 }
 
 std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads) {

@@ -9,6 +9,7 @@
 
 #include "data/batch.h"
 #include "data/order.h"
+#include "data/replace.h"
 
 namespace contrail::data {
 
@@ -23,7 +24,8 @@ struct ShardHead {
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
-// headers. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
+// headers. A shard that is cut off has its whole samples and the torn one; a warning says so.
+// Throws UserError: E-DATA-MISSING, E-DATA-TAR (no tar, or damaged: file and byte offset).
 ShardHead ReadShardHead(const std::string& path);
 
 class Dataset {
@@ -40,7 +42,8 @@ class Dataset {
 
   virtual uint64_t size() const = 0;
   virtual std::vector<uint64_t> shard_sizes() const = 0;
-  virtual std::string Key(uint64_t sample) const = 0;  // "pairs-000.tar/000123"
+  virtual std::vector<ShardHead> shards() const { return {}; }  // empty where they are none
+  virtual std::string Key(uint64_t sample) const = 0;           // "pairs-000.tar/000123"
   // Fingerprint of names, sizes and sample counts: ranks that disagree must not train together.
   virtual std::string Fingerprint() const = 0;
 
@@ -49,7 +52,10 @@ class Dataset {
     std::string caption;  // .txt; empty where the shard has none
     int64_t label = -1;   // .cls
   };
-  virtual Sample Read(uint64_t sample) const = 0;  // thread safe
+  // Thread safe. Throws SampleError where this one sample cannot be had: it lies beyond the end of
+  // its shard (E-DATA-TAR), its .cls is no number (E-DATA-LABEL), or the disk did not give it up,
+  // after several tries (E-IO). Other errors are the data set's.
+  virtual Sample Read(uint64_t sample) const = 0;
 };
 
 // Throws UserError E-DATA-EMPTY where no shard of the data set has a sample.
@@ -67,8 +73,8 @@ struct LoadOptions {
   bool captions = true;  // tokenise .txt
 };
 
-// Decodes, crops, resizes, tokenises the given samples. An undecodable image throws UserError
-// E-DATA-IMAGE naming shard, key and cause.
+// Decodes, crops, resizes, tokenises the given samples. One that cannot be used throws SampleError;
+// an undecodable image E-DATA-IMAGE naming shard, key and cause.
 Batch LoadBatch(const Dataset& dataset, const Tokenizer& tokenizer, const LoadOptions& options,
                 uint64_t epoch, const std::vector<uint64_t>& samples);
 
@@ -85,6 +91,9 @@ class BatchLoader {
     uint64_t first_step = 0;  // data step: index of the first global batch to deliver
     int workers = 1;
     int prefetch = 2;  // batches kept ready
+    // Where given, a sample that cannot be used is replaced, as in `known` where it was before;
+    // else it is an error.
+    std::shared_ptr<const KnownReplacements> known = {};
     // Called by the loader's threads after each sample.
     std::function<void()> made = {};
   };

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/log.h"
+
 namespace contrail::data {
 namespace {
 
@@ -27,7 +29,8 @@ ShardHead ShardCache::Head(size_t shard) {
     head = ReadIndexHead(open->file);
   });
   if (head) return {paths_[shard], open->file.size(), head->samples};
-  open->index = ScanShard(open->file);
+  open->index = ScanShard(open->file, AtTear::kNumber);
+  if (!open->index.torn.empty()) LogWarning(open->index.torn + TornNote(open->index));
   ShardHead scanned = {paths_[shard], open->file.size(), open->index.samples.size()};
   Keep(shard, std::move(open));
   return scanned;
@@ -58,7 +61,7 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
       open = std::make_shared<OpenShard>(paths_[shard]);
       sidecar = ReadIndex(open->file);
     });
-    open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file);
+    open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file, AtTear::kNumber);
     promise.set_value(std::move(open));
   } catch (...) {
     promise.set_exception(std::current_exception());
@@ -74,6 +77,15 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
   samples_ += slot.samples;
   Evict();
   return future.get();
+}
+
+void ShardCache::Forget(size_t shard) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = slots_.find(shard);
+  if (slot == slots_.end() || slot->second.samples == 0) return;  // gone, or just being opened
+  samples_ -= slot->second.samples;
+  recent_.erase(slot->second.place);
+  slots_.erase(slot);
 }
 
 void ShardCache::Keep(size_t shard, std::shared_ptr<const OpenShard> open) {

@@ -29,13 +29,23 @@ struct SampleEntry {
 struct ShardIndex {
   std::vector<SampleEntry> samples;
   uint64_t skipped = 0;  // groups without a picture
+  std::string torn;      // where the archive is cut off: the error line; else empty
 };
+
+// What is done with an archive that is cut off.
+enum class AtTear {
+  kThrow,
+  kNumber,  // its whole samples count, and so does the torn one, which lies beyond the end
+};
+
+// "; its N whole samples are used, ...": what becomes of a torn shard.
+std::string TornNote(const ShardIndex& index);
 
 // Groups members as the webdataset library does: the key is the path up to the first dot of its
 // last component, the rest is the extension (case is ignored), a sample is a run of members with
 // one key; names without a dot and "__..__" names are passed over. Groups without a picture are
 // skipped and counted. Throws UserError E-DATA-TAR: torn archive, or a member given twice.
-ShardIndex ScanShard(const PositionedFile& tar);
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow);
 
 // The sidecar's first line.
 struct IndexHead {

@@ -29,11 +29,21 @@ Extent* SlotFor(SampleEntry& entry, const std::string& extension) {
   return nullptr;
 }
 
+bool IsSampleKey(const std::string& key) {
+  return !key.empty() && !(key.starts_with("__") && key.ends_with("__"));
+}
+
 }  // namespace
 
-ShardIndex ScanShard(const PositionedFile& tar) {
+std::string TornNote(const ShardIndex& index) {
+  return "; training goes on with its " + std::to_string(index.samples.size() - 1) +
+         " whole samples, and replaces the torn one";
+}
+
+ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear) {
   ShardIndex index;
   SampleEntry current;
+  bool is_tar = false;  // a header was whole
   const auto finish = [&] {
     if (current.image.present()) {
       index.samples.push_back(std::move(current));
@@ -42,9 +52,10 @@ ShardIndex ScanShard(const PositionedFile& tar) {
     }
     current = {};
   };
-  ScanTar(tar, [&](const TarMember& member) {
+  const auto visit = [&](const TarMember& member) {
+    is_tar = true;
     auto [key, extension] = SplitName(member.name);
-    if (key.empty() || (key.starts_with("__") && key.ends_with("__"))) return;
+    if (!IsSampleKey(key)) return;
     if (key != current.key) {
       finish();
       current.key = std::move(key);
@@ -58,7 +69,23 @@ ShardIndex ScanShard(const PositionedFile& tar) {
           "keys must be unique within a shard: pack it again");
     }
     *slot = {member.offset, member.size};
-  });
+  };
+  try {
+    ScanTar(tar, visit);
+  } catch (const TornTail& tear) {
+    is_tar = is_tar || !tear.member().empty();
+    if (at_tear == AtTear::kThrow || !is_tar) throw;
+    index.torn = tear.what();
+    // What the tear is in is another sample where its name says so; else the last one may lack a
+    // member, and nobody can tell.
+    const std::string key = SplitName(tear.member()).first;
+    if (IsSampleKey(key) && key != current.key) {
+      finish();
+      current.key = key;
+    }
+    if (current.key.empty()) current.key = "?";
+    current.image = {tar.size(), 1};
+  }
   finish();
   return index;
 }

@@ -117,14 +117,21 @@ class HeaderReader {
     }
     const uint64_t left = start_ + filled_ - offset;
     if (left == 0) return false;
-    if (left < kTarBlock) Torn(offset, "the archive ends inside a header");
+    if (left < kTarBlock) End(offset, "the archive ends inside a header");
     std::memcpy(&header, buffer_.data() + (offset - start_), kTarBlock);
     return true;
   }
 
-  [[noreturn]] void Torn(uint64_t offset, const std::string& what,
-                         const std::string& fix = "copy or pack the shard again") const {
-    throw UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what, fix);
+  [[noreturn]] void Torn(uint64_t offset, const std::string& what) const {
+    throw UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what,
+                    "copy or pack the shard again");
+  }
+  // It just ends, in the contents of `member` where that is known.
+  [[noreturn]] void End(uint64_t offset, const std::string& what, const std::string& member = "",
+                        const std::string& fix = "copy or pack the shard again") const {
+    throw TornTail(
+        UserError("E-DATA-TAR", file_.path() + " at byte " + std::to_string(offset), what, fix),
+        member);
   }
 
  private:
@@ -154,8 +161,9 @@ void ScanTar(const PositionedFile& file, const std::function<void(const TarMembe
     const uint64_t contents = offset + kTarBlock;
     const uint64_t end = contents + *size + TarPadding(*size);
     if (*size > file.size() || end > file.size()) {
-      reader.Torn(offset, "the archive ends inside the contents of '" +
-                              (next.name.empty() ? NameOf(header) : next.name) + "'");
+      const std::string name = next.name.empty() ? NameOf(header) : next.name;
+      reader.End(offset, "the archive ends inside the contents of '" + name + "'",
+                 extension ? "" : name);
     }
     if (extension) {
       if (*size > kMaxExtension) reader.Torn(offset, "an extension record of more than 1 MB");
@@ -171,8 +179,8 @@ void ScanTar(const PositionedFile& file, const std::function<void(const TarMembe
     offset = end;
   }
   // Python's tarfile and webdataset always write the marker: without it a copy stopped here.
-  reader.Torn(offset, "the archive ends without its end marker",
-              "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
+  reader.End(offset, "the archive ends without its end marker", "",
+             "copy or pack the shard again; if this is all there was, append 1024 zero bytes");
 }
 
 std::string TarHeader(std::string_view name, uint64_t size) {

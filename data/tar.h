@@ -45,9 +45,21 @@ struct TarMember {
   uint64_t size = 0;
 };
 
+// An archive that ends too early (E-DATA-TAR): a copy that stopped half-way. What was visited
+// before is whole, as far as it goes.
+class TornTail : public Error {
+ public:
+  TornTail(const Error& error, std::string member) : Error(error), member_(std::move(member)) {}
+  const std::string& member() const { return member_; }  // it ends in; "" where that is not known
+
+ private:
+  std::string member_;
+};
+
 // Calls `visit` for every regular file, in order. Throws UserError E-DATA-TAR with path and byte
 // offset where the archive is torn: a bad checksum, a header or contents beyond the end of the
 // file, no end-of-archive marker (a copy that stopped between two members would go unnoticed).
+// Where it is whole up to a point and just ends there, the error is a TornTail.
 void ScanTar(const PositionedFile& file, const std::function<void(const TarMember&)>& visit);
 
 // The 512-byte header of a regular file with fixed owner and time, so that packing the same input

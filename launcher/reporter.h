@@ -28,6 +28,7 @@ class Reporter {
   void Failed(const Failure& failure, const AttemptEnd& end);
   void Restarting(int attempt, std::optional<uint64_t> from_step, double backoff);
   void Recovered(const monitor::Incident& incident);
+  void Replaced(const std::string& text);
   void Stopping(const std::string& signal);
   void Evaluating(const std::string& dataset);
   void Closing(const monitor::Summary& summary);

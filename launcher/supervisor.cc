@@ -170,6 +170,7 @@ void Supervisor::See(const JobView& view) {
   }
   // What ends no attempt becomes an incident of its own as it happens.
   for (const auto& note : record_.NewNotes(attempt_, Ranks(), view.now)) record_.Append(note);
+  if (const auto replaced = record_.NewReplaced(view.now)) reporter_.Replaced(*replaced);
 }
 
 // What the attempt leaves: skipped steps, checkpoints.

@@ -166,7 +166,7 @@ class RankFaults(TinyRunTest):
 
     def test_words_that_no_disk_takes_are_heard(self):
         key = self.damage_sample(32 * 14 + 9)  # of rank 1 in step 15
-        run = self.train()
+        run = self.train("--set", "data.max_replaced=0")
         run.wait_step(3, self.ranks)
         for rank in range(self.ranks):
             self.block_end_record(rank)
