@@ -72,6 +72,10 @@ Json FromState(const RunState& state) {
   json["config_toml"] = state.config_toml;
   if (state.micro_batch > 0) json["micro_batch"] = state.micro_batch;
   if (!state.instruction_sets.empty()) json["instruction_sets"] = state.instruction_sets;
+  if (state.consumed != 0) {
+    json["consumed"] = {
+        {"digest", state.consumed}, {"from", state.consumed_from}, {"replaced", state.replaced}};
+  }
   return json;
 }
 
@@ -102,6 +106,12 @@ RunState ToState(const Json& json) {
   json.at("world_size").get_to(state.world_size);
   json.at("attempt").get_to(state.attempt);
   json.at("config_toml").get_to(state.config_toml);
+  state.consumed_from = state.step;
+  if (const auto consumed = json.find("consumed"); consumed != json.end()) {
+    consumed->at("digest").get_to(state.consumed);
+    consumed->at("from").get_to(state.consumed_from);
+    consumed->at("replaced").get_to(state.replaced);
+  }
   return state;
 }
 

@@ -52,9 +52,15 @@ struct RunState {
   std::string mean_std = "clip";  // normalisation of images: "clip" | "half"
   std::string fingerprint;        // TrainingFingerprint(config)
   std::string data_fingerprint;
-  std::string parent;              // lineage hash of the step this run went on from; "" = fresh
-  double loss = 0;                 // of the last step that was not skipped
-  uint64_t skipped_steps = 0;      // of all steps: their updates were not applied (NaN, overflow)
+  std::string parent;          // lineage hash of the step this run went on from; "" = fresh
+  double loss = 0;             // of the last step that was not skipped
+  uint64_t skipped_steps = 0;  // of all steps: their updates were not applied (NaN, overflow)
+  // Samples that all steps took, as one number (data/replace.h), and how many of them took
+  // another's place. Counted from the step after `consumed_from`: 0, or where an older program was
+  // replaced.
+  uint64_t consumed = 0;
+  uint64_t consumed_from = 0;
+  uint64_t replaced = 0;
   uint64_t updates = 0;            // that the moments have seen; kept where steps were skipped
   std::string config_toml;         // resolved
   std::string precision = "fp32";  // what products computed in; the arrays are fp32 whatever it is

@@ -199,6 +199,14 @@ std::vector<CommandSpec> MakeTable() {
                    {"--count", "N", "how many (default: all)"},
                    kSet},
        .examples = {"contrail data order my.toml --epoch 1 --from 4096 --count 256"}},
+      {.name = "data audit",
+       .summary = "prove that a run took every sample once, and list the replaced",
+       .positional = {"RUN_DIR"},
+       .options = {kJson},
+       .details = "Walks the order anew and compares it with what checkpoints and telemetry say "
+                  "was trained on, up to the newest committed step. Reads the run directory alone. "
+                  "Exit 2 where a sample is missing or doubled, or a record is.",
+       .examples = {"contrail data audit runs/quickstart"}},
       {.name = "help",
        .summary = "about a command, or 'config' for every config key",
        .positional = {"[COMMAND...]"},

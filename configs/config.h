@@ -45,6 +45,7 @@ struct Config {
     int64_t workers = 1;                // decode threads a rank
     std::string caption_key = "txt";    // "txt" | "json:FIELD"
     double max_empty_captions = 0.05;   // a larger share of samples without one stops the start
+    double max_replaced = 0.001;        // of the samples seen; 0 = none
     std::string tokenizer;              // "" = the BPE merges shipped beside the program
     std::string mean_std = "clip";      // "clip" | "half"
     int64_t synthetic_samples = 10'000'000;

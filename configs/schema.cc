@@ -103,6 +103,9 @@ std::vector<KeySpec> MakeTable() {
           "where captions stand: \"txt\", or \"json:FIELD\" for a field of each sample's .json"),
       Aside(Key("data.max_empty_captions", AT(data.max_empty_captions), {.min = 0, .max = 1},
                 "share of samples that may have no caption and train as empty texts")),
+      Aside(Key("data.max_replaced", AT(data.max_replaced), {.min = 0, .max = 1},
+                "share of samples that may be replaced because they cannot be used; above it (and "
+                "above ten) the run stops; 0 = the first one stops it")),
       Key("data.tokenizer", AT(data.tokenizer), kAny,
           "a bpe_simple_vocab_16e6.txt.gz; empty takes the one installed beside the program"),
       Choice("data.mean_std", AT(data.mean_std), {"clip", "half"},

@@ -47,6 +47,8 @@ void CheckSample(const Dataset& dataset, const Tokenizer& tokenizer, uint64_t i,
     part.labelled += sample.label >= 0 ? 1 : 0;
     CheckCaption(sample.caption, key, tokenizer, part);
     DecodeImage(sample.image, key);
+  } catch (const SampleError& error) {
+    part.broken.emplace_back(key, error.what());
   } catch (const Error& error) {
     if (!IsOfOneSample(error)) throw;
     part.broken.emplace_back(key, error.what());

@@ -5,7 +5,9 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/log.h"
 #include "common/strings.h"
+#include "data/disk_patience.h"
 #include "data/shard_cache.h"
 #include "data/shard_list.h"
 
@@ -49,6 +51,14 @@ class TarDataset : public Dataset {
     return sizes;
   }
 
+  std::vector<ShardHead> shards() const override {
+    std::vector<ShardHead> heads;
+    for (size_t i = 0; i < bytes_.size(); ++i) {
+      heads.push_back({cache_.path(i), bytes_[i], start_[i + 1] - start_[i], captions_[i], {}});
+    }
+    return heads;
+  }
+
   std::string Fingerprint() const override { return fingerprint_; }
 
   std::string Key(uint64_t sample) const override {
@@ -58,19 +68,22 @@ class TarDataset : public Dataset {
 
   Sample Read(uint64_t sample) const override {
     const size_t shard = ShardOf(sample);
-    const std::shared_ptr<const OpenShard> open = cache_.Get(shard);
-    const SampleEntry entry = Entry(*open, shard, sample);
-    Sample out;
-    std::string label;
-    RefuseHuge(entry, sample);
-    ReadParts(open->file, {{entry.image, &out.image},
-                           {CaptionOf(entry), &out.caption},
-                           {Start(entry.label, kMaxLabel), &label}});
-    if (!caption_key_.json_field.empty() && entry.json.present()) {
-      out.caption = JsonCaption(out.caption, caption_key_.json_field, Key(sample));
+    for (int tries = 1;; ++tries) {
+      std::shared_ptr<const OpenShard> open;
+      try {
+        open = cache_.Get(shard);
+        return ReadSample(*open, Entry(*open, shard, sample), sample);
+      } catch (const IoError& error) {
+        if (!DiskPatience::MayPass(error)) throw;
+        if (patience_.Wait(shard, tries)) {
+          if (open) cache_.Forget(shard);  // a stale handle never heals
+        } else if (open) {
+          throw SampleError(error, /*unreadable=*/true);
+        } else {
+          throw;  // without the shard nobody knows what is in it
+        }
+      }
     }
-    if (entry.label.present()) out.label = ParseLabel(label, sample);
-    return out;
   }
 
   LeftOut left_out() const override { return left_out_; }
@@ -80,6 +93,32 @@ class TarDataset : public Dataset {
   }
 
  private:
+  // The shard is as it should be: what its bytes lack from here on, this sample lacks.
+  Sample ReadSample(const OpenShard& open, const SampleEntry& entry, uint64_t sample) const {
+    try {
+      return ReadEntry(open, entry, sample);
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUser) throw SampleError(error, /*unreadable=*/false);
+      throw;
+    }
+  }
+
+  Sample ReadEntry(const OpenShard& open, const SampleEntry& entry, uint64_t sample) const {
+    Sample out;
+    std::string label;
+    RefuseHuge(entry, sample);
+    ReadParts(open.file, {{entry.image, &out.image},
+                          {CaptionOf(entry), &out.caption},
+                          {Start(entry.label, kMaxLabel), &label}});
+    if (!caption_key_.json_field.empty() && entry.json.present()) {
+      out.caption = JsonCaption(out.caption, caption_key_.json_field, Key(sample));
+    }
+    if (entry.label.present()) out.label = ParseLabel(label, sample);
+    return out;
+  }
+
   struct Part {
     Extent extent;
     std::string* to;
@@ -200,6 +239,11 @@ class TarDataset : public Dataset {
       end = std::max(end, part.extent.offset + part.extent.size);
       wanted += part.extent.size;
     }
+    if (end > file.size()) {
+      throw UserError("E-DATA-TAR", file.path() + " at byte " + std::to_string(file.size()),
+                      "the archive ends before the end of a sample",
+                      "it is cut off: copy or pack the shard again");
+    }
     const bool together = end - begin <= wanted + kMaxGap;
     const std::string span = together ? file.Read(begin, end - begin) : std::string();
     for (const Part& part : parts) {
@@ -222,6 +266,7 @@ class TarDataset : public Dataset {
 
   const CaptionKey caption_key_;
   mutable ShardCache cache_;
+  mutable DiskPatience patience_;
   std::vector<uint64_t> start_{0};
   std::vector<uint64_t> bytes_;
   std::vector<uint64_t> captions_;
@@ -234,9 +279,13 @@ class TarDataset : public Dataset {
 ShardHead ReadShardHead(const std::string& path, const std::string& index_dir,
                         const OnBytes& passed) {
   const PositionedFile tar(path);
-  const std::optional<IndexHead> sidecar = ReadIndexHead(tar, index_dir);
-  const IndexHead head = sidecar ? *sidecar : ScanShard(tar, AtTear::kThrow, passed).Head();
-  return {path, tar.size(), head.samples, head.captions, head.left_out};
+  const auto told = [&](const IndexHead& known) {
+    return ShardHead{path, tar.size(), known.samples, known.captions, known.left_out};
+  };
+  if (const std::optional<IndexHead> sidecar = ReadIndexHead(tar, index_dir)) return told(*sidecar);
+  const ShardIndex index = ScanShard(tar, AtTear::kNumber, passed);
+  if (!index.torn.empty()) LogWarning(index.torn + TornNote(index));
+  return told(index.Head());
 }
 
 std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads,

@@ -11,6 +11,7 @@
 #include "data/caption.h"
 #include "data/left_out.h"
 #include "data/order.h"
+#include "data/replace.h"
 #include "data/shard_index.h"
 
 namespace contrail::data {
@@ -28,8 +29,9 @@ struct ShardHead {
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the
-// headers, of whose progress `passed` is told. With an index_dir, the sidecar is looked for there
-// first. Throws UserError: E-DATA-MISSING, E-DATA-TAR (torn tar: file and byte offset).
+// headers, of whose progress `passed` is told. A shard that is cut off has its whole samples and
+// the torn one; a warning says so. With an index_dir, the sidecar is looked for there first.
+// Throws UserError: E-DATA-MISSING, E-DATA-TAR (no tar, or damaged: file and byte offset).
 ShardHead ReadShardHead(const std::string& path, const std::string& index_dir = "",
                         const OnBytes& passed = {});
 
@@ -52,7 +54,8 @@ class Dataset {
 
   virtual uint64_t size() const = 0;
   virtual std::vector<uint64_t> shard_sizes() const = 0;
-  virtual std::string Key(uint64_t sample) const = 0;  // "pairs-000.tar/000123"
+  virtual std::vector<ShardHead> shards() const { return {}; }  // empty where they are none
+  virtual std::string Key(uint64_t sample) const = 0;           // "pairs-000.tar/000123"
   // Fingerprint of names, sizes and sample counts: ranks that disagree must not train together.
   virtual std::string Fingerprint() const = 0;
 
@@ -67,9 +70,11 @@ class Dataset {
     std::string caption;  // as the caption key says, cut to what 77 tokens can need; "" where none
     int64_t label = -1;   // .cls
   };
-  // Throws UserError of this one sample: E-DATA-IMAGE (a picture of more than 256 MB),
-  // E-DATA-JSON (a .json that is none), E-DATA-LABEL.
-  virtual Sample Read(uint64_t sample) const = 0;  // thread safe
+  // Thread safe. Throws SampleError where this one sample cannot be had: it lies beyond the end of
+  // its shard (E-DATA-TAR), its picture has more than 256 MB (E-DATA-IMAGE), its .json is none
+  // (E-DATA-JSON), its .cls is no number (E-DATA-LABEL), or the disk did not give it up, after
+  // several tries (E-IO). Other errors are the data set's.
+  virtual Sample Read(uint64_t sample) const = 0;
 
   // Pictures that need no decoding: writes 3 x R x R bytes to `planar` and, where it is given, the
   // caption's tokens. False where samples are to be read. Thread safe.
@@ -102,8 +107,8 @@ struct LoadOptions {
   bool captions = true;  // tokenise .txt
 };
 
-// Decodes, crops, resizes, tokenises the given samples. An undecodable image throws UserError
-// E-DATA-IMAGE naming shard, key and cause.
+// Decodes, crops, resizes, tokenises the given samples. One that cannot be used throws SampleError;
+// an undecodable image E-DATA-IMAGE naming shard, key and cause.
 Batch LoadBatch(const Dataset& dataset, const Tokenizer& tokenizer, const LoadOptions& options,
                 uint64_t epoch, const std::vector<uint64_t>& samples);
 
@@ -121,6 +126,9 @@ class BatchLoader {
     uint64_t first_step = 0;  // data step: index of the first global batch to deliver
     int workers = 1;
     int prefetch = 2;  // batches kept ready
+    // Where given, a sample that cannot be used is replaced, as in `known` where it was before;
+    // else it is an error.
+    std::shared_ptr<const KnownReplacements> known = {};
     // Called by the loader's threads after each sample.
     std::function<void()> made = {};
   };

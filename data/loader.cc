@@ -11,52 +11,69 @@
 #include "common/error.h"
 #include "common/rng.h"
 #include "data/dataset.h"
+#include "data/replace.h"
 #include "data/tokenizer.h"
 #include "data/transform.h"
 
 namespace contrail::data {
 namespace {
 
-// A batch in the making: every sample has its own place, so that any thread may fill any of them.
+// The samples of a batch, and their places in the order where they have any.
+struct Rows {
+  uint64_t epoch = 0;
+  std::vector<uint64_t> samples;
+  std::vector<uint64_t> positions = {};
+};
+
+// A batch in the making: every sample has its own row, so that any thread may fill any of them.
 class BatchMaker {
  public:
+  // `known`: rows that cannot be made are replaced, as there where it was done before; nullptr:
+  // they are errors.
   BatchMaker(const Dataset& dataset, const Tokenizer& tokenizer, const LoadOptions& options,
-             uint64_t epoch, std::vector<uint64_t> samples)
+             Rows rows, const KnownReplacements* known = nullptr)
       : dataset_(dataset),
         tokenizer_(tokenizer),
         options_(options),
         crop_(ParseCrop(options.crop)),
-        epoch_(epoch),
-        samples_(std::move(samples)),
-        tokens_(samples_.size()) {
+        rows_(std::move(rows)),
+        known_(known),
+        tokens_(size()),
+        replaced_(known != nullptr ? size() : 0) {
     CONTRAIL_ASSERT(options.resolution > 0);
-    batch_.num_samples = static_cast<int64_t>(samples_.size());
+    batch_.num_samples = static_cast<int64_t>(size());
     batch_.resolution = options.resolution;
-    batch_.images.resize(samples_.size() * ImageBytes());
-    batch_.labels.resize(samples_.size());
-    batch_.keys.resize(samples_.size());
+    batch_.images.resize(size() * ImageBytes());
+    batch_.labels.resize(size());
+    batch_.keys.resize(size());
   }
 
-  size_t size() const { return samples_.size(); }
+  size_t size() const { return rows_.samples.size(); }
 
   // Thread safe for different i.
   void Make(size_t i) {
-    const uint64_t sample = samples_[i];
+    const uint64_t sample = rows_.samples[i];
     if (dataset_.Make(sample, options_.resolution, batch_.images.data() + i * ImageBytes(),
                       options_.captions ? &tokens_[i] : nullptr)) {
       batch_.keys[i] = dataset_.Key(sample);
       batch_.labels[i] = -1;
       return;
     }
-    const Dataset::Sample raw = dataset_.Read(sample);
-    batch_.keys[i] = dataset_.Key(sample);
-    batch_.labels[i] = raw.label;
-    RandomStream draws(options_.seed, epoch_, sample);
-    const Image picture = DecodeImage(raw.image, batch_.keys[i]);
-    const Image square = Transform(picture, crop_, static_cast<int>(options_.resolution),
-                                   options_.crop_scale_min, draws);
-    ToPlanar(square, batch_.images.data() + i * ImageBytes());
-    if (options_.captions) tokens_[i] = tokenizer_.Encode(raw.caption);
+    if (known_ == nullptr) {
+      Fill(i, sample);
+    } else if (const Replaced* before = Before(i)) {
+      Replace(i, *before);
+    } else {
+      try {
+        Fill(i, sample);
+      } catch (const SampleError& error) {
+        Replace(i, {.place = PlaceOf(i),
+                    .sample = sample,
+                    .key = dataset_.Key(sample),
+                    .unreadable = error.unreadable(),
+                    .why = error.what()});
+      }
+    }
   }
 
   // Once, after all samples are made.
@@ -67,10 +84,75 @@ class BatchMaker {
       batch_.text_offsets.push_back(static_cast<int32_t>(batch_.token_ids.size()));
     }
     batch_.load_seconds = seconds;
+    for (size_t i = 0; i < replaced_.size(); ++i) {
+      const bool own = replaced_[i].tries == 0;
+      batch_.consumed += ConsumedDigest(PlaceOf(i), own ? rows_.samples[i] : replaced_[i].with);
+      if (!own) batch_.replaced.push_back(std::move(replaced_[i]));
+    }
     return std::move(batch_);
   }
 
  private:
+  Place PlaceOf(size_t i) const { return {rows_.epoch, rows_.positions[i]}; }
+
+  // How the row's sample was replaced before; nullptr where it was not.
+  const Replaced* Before(size_t i) const {
+    if (known_->empty()) return nullptr;
+    const auto found = known_->find(PlaceOf(i));
+    const bool this_one = found != known_->end() && found->second.sample == rows_.samples[i];
+    return this_one ? &found->second : nullptr;
+  }
+
+  // Row i from this sample. The draws are the sample's own, whosever place it takes.
+  void Fill(size_t i, uint64_t sample) {
+    const Dataset::Sample raw = dataset_.Read(sample);
+    batch_.keys[i] = dataset_.Key(sample);
+    batch_.labels[i] = raw.label;
+    RandomStream draws(options_.seed, rows_.epoch, sample);
+    try {
+      const Image picture = DecodeImage(raw.image, batch_.keys[i]);
+      const Image square = Transform(picture, crop_, static_cast<int>(options_.resolution),
+                                     options_.crop_scale_min, draws);
+      ToPlanar(square, batch_.images.data() + i * ImageBytes());
+      if (options_.captions) tokens_[i] = tokenizer_.Encode(raw.caption);
+    } catch (const Error& error) {
+      // A broken promise of ours is nobody's sample's fault.
+      if (error.kind() == ErrorKind::kUser) throw SampleError(error, /*unreadable=*/false);
+      throw;
+    }
+  }
+
+  // Row i from another sample: the one it was before, or else the next that can be used.
+  void Replace(size_t i, Replaced replaced) {
+    Substitutes substitutes(options_.seed, replaced.place, dataset_.size());
+    const int before = std::max(1, replaced.tries);
+    int unreadable = replaced.unreadable ? 1 : 0;
+    for (int tries = 1;; ++tries) {
+      const uint64_t sample = substitutes.Next();
+      if (tries < before) continue;
+      try {
+        Fill(i, sample);
+        replaced.with = sample;
+        replaced.with_key = batch_.keys[i];
+        replaced.tries = tries;
+        replaced_[i] = std::move(replaced);
+        return;
+      } catch (const SampleError& error) {
+        unreadable += error.unreadable() ? 1 : 0;
+        if (unreadable >= kMostUnreadable) throw;  // the disk is ill, not the samples
+        if (tries >= before + kMostSubstitutes) NothingUsable(replaced, tries, error);
+      }
+    }
+  }
+
+  [[noreturn]] static void NothingUsable(const Replaced& replaced, int tries, const Error& last) {
+    throw Error(last.kind(), last.id(), "",
+                std::string(last.what()).substr(last.id().size() + 2) + "; it is the last of " +
+                    std::to_string(tries) + " drawn in place of " + replaced.key +
+                    ", and none of them can be used",
+                "run `contrail data check` on the shards");
+  }
+
   size_t ImageBytes() const {
     return static_cast<size_t>(3 * options_.resolution * options_.resolution);
   }
@@ -79,9 +161,10 @@ class BatchMaker {
   const Tokenizer& tokenizer_;
   const LoadOptions& options_;
   const CropKind crop_;
-  const uint64_t epoch_;
-  const std::vector<uint64_t> samples_;
+  const Rows rows_;
+  const KnownReplacements* const known_;
   std::vector<std::vector<int32_t>> tokens_;
+  std::vector<Replaced> replaced_;  // by row; no tries: its own sample is there
   Batch batch_;
 };
 
@@ -141,14 +224,14 @@ class ThreadedLoader : public BatchLoader {
     std::exception_ptr error;
   };
 
-  std::vector<uint64_t> SamplesOf(uint64_t step, uint64_t& epoch) const {
-    const BatchPosition position = PositionOfStep(step, order_.size(), options_.global_batch_size);
-    epoch = position.epoch;
-    std::vector<uint64_t> samples;
+  Rows RowsOf(uint64_t step) const {
+    const BatchPosition batch = PositionOfStep(step, order_.size(), options_.global_batch_size);
+    Rows rows{.epoch = batch.epoch, .samples = {}};
     for (uint64_t i = options_.slice_begin; i < options_.slice_end; ++i) {
-      samples.push_back(order_.At(position.epoch, position.first + i));
+      rows.samples.push_back(order_.At(batch.epoch, batch.first + i));
+      rows.positions.push_back(batch.first + i);
     }
-    return samples;
+    return rows;
   }
 
   // The oldest batch with samples to make, or a new one where there is room. Under the lock.
@@ -159,10 +242,8 @@ class ThreadedLoader : public BatchLoader {
     if (slots_.size() >= static_cast<size_t>(std::max(1, options_.prefetch))) return nullptr;
     auto slot = std::make_unique<Slot>();
     slot->step = next_to_make_++;
-    uint64_t epoch = 0;
-    std::vector<uint64_t> samples = SamplesOf(slot->step, epoch);
-    slot->maker = std::make_unique<BatchMaker>(*dataset_, *tokenizer_, options_.load, epoch,
-                                               std::move(samples));
+    slot->maker = std::make_unique<BatchMaker>(*dataset_, *tokenizer_, options_.load,
+                                               RowsOf(slot->step), options_.known.get());
     slot->left = slot->maker->size();
     slots_.push_back(std::move(slot));
     return slots_.back().get();
@@ -220,7 +301,7 @@ class ThreadedLoader : public BatchLoader {
 Batch LoadBatch(const Dataset& dataset, const Tokenizer& tokenizer, const LoadOptions& options,
                 uint64_t epoch, const std::vector<uint64_t>& samples) {
   const double start = SystemClock().Monotonic();
-  BatchMaker maker(dataset, tokenizer, options, epoch, samples);
+  BatchMaker maker(dataset, tokenizer, options, {.epoch = epoch, .samples = samples});
   for (size_t i = 0; i < maker.size(); ++i) maker.Make(i);
   return maker.Finish(SystemClock().Monotonic() - start);
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/log.h"
+
 namespace contrail::data {
 namespace {
 
@@ -31,7 +33,8 @@ ShardHead ShardCache::Head(size_t shard) {
                      known.left_out};
   };
   if (head) return told(*head);
-  open->index = ScanShard(open->file);
+  open->index = ScanShard(open->file, AtTear::kNumber);
+  if (!open->index.torn.empty()) LogWarning(open->index.torn + TornNote(open->index));
   ShardHead scanned = told(open->index.Head());
   Keep(shard, std::move(open));
   return scanned;
@@ -62,7 +65,7 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
       open = std::make_shared<OpenShard>(paths_[shard]);
       sidecar = ReadIndex(open->file, index_dir_);
     });
-    open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file);
+    open->index = sidecar ? std::move(*sidecar) : ScanShard(open->file, AtTear::kNumber);
     promise.set_value(std::move(open));
   } catch (...) {
     promise.set_exception(std::current_exception());
@@ -78,6 +81,15 @@ std::shared_ptr<const OpenShard> ShardCache::Get(size_t shard) {
   samples_ += slot.samples;
   Evict();
   return future.get();
+}
+
+void ShardCache::Forget(size_t shard) {
+  const std::lock_guard lock(mutex_);
+  const auto slot = slots_.find(shard);
+  if (slot == slots_.end() || slot->second.samples == 0) return;  // gone, or just being opened
+  samples_ -= slot->second.samples;
+  recent_.erase(slot->second.place);
+  slots_.erase(slot);
 }
 
 void ShardCache::Keep(size_t shard, std::shared_ptr<const OpenShard> open) {

@@ -43,6 +43,9 @@ class ShardCache {
   // Opens and indexes the shard on first use; other threads that want it wait for the first.
   std::shared_ptr<const OpenShard> Get(size_t shard);
 
+  // Closes the shard where it is open; the next Get opens it anew.
+  void Forget(size_t shard);
+
   // The shard's head. Opens the shard once; one that had to be scanned is kept as Get keeps it.
   ShardHead Head(size_t shard);
 

@@ -92,6 +92,9 @@ enum class AtTear {
   kNumber,  // its whole samples count, and so does the torn one, which lies beyond the end
 };
 
+// "; its N whole samples are used, ...": what becomes of a torn shard.
+std::string TornNote(const ShardIndex& index);
+
 // Groups members as the webdataset library does: the key is the path up to the first dot of its
 // last component, the rest is the extension (case is ignored); names without a dot and "__..__"
 // names are passed over. Members of one key make one sample wherever they lie in the archive, at

@@ -186,6 +186,11 @@ class ShardScan {
 
 }  // namespace
 
+std::string TornNote(const ShardIndex& index) {
+  return "; training goes on with its " + std::to_string(index.samples.size() - 1) +
+         " whole samples, and replaces the torn one";
+}
+
 ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear, const OnBytes& passed) {
   return ShardScan(tar, at_tear, passed).Run();
 }

@@ -58,6 +58,10 @@ class Synthetic : public Dataset {
   std::string Key(uint64_t sample) const override { return "synthetic/" + std::to_string(sample); }
   std::string Fingerprint() const override { return fingerprint_; }
 
+  std::vector<ShardHead> shards() const override {
+    return {{.path = "synthetic", .samples = size_}};
+  }
+
   Sample Read(uint64_t sample) const override {
     throw UserError("E-DATA-SYNTHETIC", Key(sample), "has no file to read: it is made up",
                     "name tar shards");

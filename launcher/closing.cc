@@ -17,6 +17,7 @@ monitor::Summary Closing::Summarise(const std::string& state, uint64_t committed
   summary.attempts = attempt;
   summary.incidents = record_.Incidents();
   summary.checkpoints = record_.CommittedSteps();
+  summary.replaced = record_.Replaced(committed);
   tally.AddTo(summary, before, batch_);
   summary.wall_seconds = SystemClock().Monotonic() - begin_ + (before ? before->wall_seconds : 0);
   if (before) summary.eval = before->eval;

@@ -16,6 +16,10 @@ int RunTrain(const ParsedArgs& args);
 // `contrail resume RUN_DIR [--ranks N] [--from STEP] [--set k=v]`
 int RunResume(const ParsedArgs& args);
 
+// `contrail data audit RUN_DIR [--json]`: here and not among the data commands, because it reads a
+// run's records and checkpoints (data_audit.h). Exit 2 where something is not proven.
+int RunDataAudit(const ParsedArgs& args);
+
 // Becomes contrail-worker (beside this program) with the same arguments. Returns only by throwing
 // UserError E-WORKER-MISSING.
 [[noreturn]] void HandOver(const std::vector<std::string>& args);

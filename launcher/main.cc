@@ -29,6 +29,7 @@ int Dispatch(const ParsedArgs& args, const std::vector<std::string>& words) {
   if (name == "train") return launcher::RunTrain(args);
   if (name == "resume") return launcher::RunResume(args);
   if (name == "doctor") return launcher::RunDoctor(args);
+  if (name == "data audit") return launcher::RunDataAudit(args);
   if (group == "data") return RunDataCommand(args);
   if (group == "checkpoint") return RunCheckpointCommand(args);
   if (group == "view") return RunViewCommand(args);

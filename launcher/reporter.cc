@@ -148,6 +148,11 @@ void Reporter::Failed(const Failure& failure, const AttemptEnd& end) {
   }
 }
 
+void Reporter::Replaced(const std::string& text) {
+  progress_.last_event = "replaced " + text;
+  Event("replaced " + text);
+}
+
 void Reporter::Restarting(int attempt, std::optional<uint64_t> from_step, double backoff) {
   progress_.state = "restarting";
   Event("restarting attempt=" + std::to_string(attempt) + " from_step=" + StepText(from_step) +

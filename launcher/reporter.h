@@ -30,6 +30,7 @@ class Reporter {
   void Recovered(const monitor::Incident& incident);
   // What ended no attempt: a step that was skipped, a checkpoint that was passed over.
   void Noted(const monitor::Incident& incident);
+  void Replaced(const std::string& text);
   void Stopping(const std::string& signal);
   void Evaluating(const std::string& dataset);
   void Closing(const monitor::Summary& summary);

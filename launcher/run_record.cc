@@ -1,5 +1,6 @@
 #include "launcher/run_record.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "monitoring/bad_step.h"
 #include "monitoring/damaged_step.h"
 #include "monitoring/owner/claim.h"
+#include "monitoring/replaced.h"
 
 namespace contrail::launcher {
 namespace {
@@ -110,12 +112,66 @@ struct RunRecord::Notes {
   }
 };
 
+// The end of a file of lines that grows.
+struct RunRecord::Appended {
+  std::mutex mutex;              // guards the rest
+  std::optional<uint64_t> seen;  // bytes; nothing yet: what earlier commands left is not news
+  uint64_t lines = 0;            // since they were last told
+  std::string newest;
+  bool asked = false;
+
+  void Read(const monitor::RunDir& run, const FileSystem& fs) {
+    constexpr uint64_t kMost = 1 << 20;
+    uint64_t size = 0;
+    std::string text;
+    try {
+      if (fs.Exists(run.Replaced())) size = fs.FileSize(run.Replaced());
+      const uint64_t from = seen.value_or(size);
+      if (size > from) {
+        text.resize(std::min(size - from, kMost));
+        fs.PRead(run.Replaced(), text.data(), text.size(), size - text.size());
+      }
+    } catch (const std::exception&) {
+      size = seen.value_or(0);  // another time
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const monitor::ReplacedSample& one : monitor::ParseReplaced(text)) {
+      ++lines;
+      newest = one.key + " by " + one.with_key + "; " + one.why;
+    }
+    seen = size;
+    asked = false;
+  }
+};
+
 RunRecord::RunRecord(FileSystem& fs, monitor::RunDir run)
     : fs_(fs),
       run_(std::move(run)),
       before_(ReadBefore(fs_, run_)),
       notes_(std::make_shared<Notes>()),
-      files_(kWaiting) {}
+      replaced_(std::make_shared<Appended>()),
+      files_(kWaiting) {
+  files_.Post([&disk = fs_, dir = run_, state = replaced_] { state->Read(dir, disk); });
+}
+
+std::optional<std::string> RunRecord::NewReplaced(double now) {
+  constexpr double kTellInterval = 60;
+  const std::lock_guard<std::mutex> lock(replaced_->mutex);
+  if (replaced_told_ > 0 && now - replaced_told_ < kTellInterval) return std::nullopt;
+  if (replaced_->lines > 0) {
+    std::string text =
+        "samples=" + std::to_string(replaced_->lines) + " newest=" + replaced_->newest;
+    replaced_->lines = 0;
+    replaced_told_ = now;
+    return text;
+  }
+  if (!replaced_->asked && now - replaced_asked_ >= kNotesInterval) {
+    replaced_asked_ = now;
+    replaced_->asked =
+        files_.Post([&fs = fs_, run = run_, state = replaced_] { state->Read(run, fs); });
+  }
+  return std::nullopt;
+}
 
 void RunRecord::Append(const std::optional<monitor::Incident>& incident) {
   if (!incident) return;
@@ -185,6 +241,19 @@ int RunRecord::CommittedSteps() {
   const auto steps = files_.Ask(
       [&fs = fs_, dir = run_.Checkpoints()] { return ckpt::ListSteps(fs, dir).size(); }, kAnswer);
   return static_cast<int>(steps.value_or(0));
+}
+
+uint64_t RunRecord::Replaced(uint64_t step) {
+  const auto count = files_.Ask(
+      [&fs = fs_, run = run_, step] {
+        uint64_t replaced = 0;
+        for (const monitor::ReplacedSample& one : monitor::ReadReplaced(run, fs)) {
+          replaced += one.step <= step ? 1 : 0;
+        }
+        return replaced;
+      },
+      kAnswer);
+  return count.value_or(0);
 }
 
 int RunRecord::Incidents() {

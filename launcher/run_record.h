@@ -28,6 +28,11 @@ class RunRecord {
   // what is there by now.
   std::vector<monitor::Incident> NewNotes(int attempt, int ranks, double now, bool all = false);
 
+  // What was replaced (monitoring/replaced.h) since the last answer, "samples=3 newest=...": at
+  // once for the first, then at most once a minute. Reads what has been appended, in the
+  // background.
+  std::optional<std::string> NewReplaced(double now);
+
   // Claims the first free attempt number from `attempt` on.
   std::future<int> Claim(int attempt, const monitor::Lease& self);
 
@@ -41,6 +46,9 @@ class RunRecord {
   int CommittedSteps();
   // Of the part before a resume, as it was at the start.
   const std::optional<monitor::Summary>& before() const { return before_; }
+  // Places of the order, in the steps up to this one, whose samples were replaced; 0 where that
+  // cannot be told.
+  uint64_t Replaced(uint64_t step);
   // Lines of incidents.jsonl.
   int Incidents();
   // Waits at most a minute, and says where it could not be written.
@@ -56,12 +64,16 @@ class RunRecord {
 
  private:
   struct Notes;
+  struct Appended;
 
   FileSystem& fs_;
   const monitor::RunDir run_;
   const std::optional<monitor::Summary> before_;
   const std::shared_ptr<Notes> notes_;  // shared with the thread that reads
+  const std::shared_ptr<Appended> replaced_;
   double notes_asked_ = 0;
+  double replaced_asked_ = 0;
+  double replaced_told_ = 0;
   Background files_;
 };
 

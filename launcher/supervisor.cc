@@ -174,6 +174,7 @@ void Supervisor::See(const JobView& view) {
   }
   // What ends no attempt becomes an incident of its own as it happens.
   TakeNotes(record_.NewNotes(attempt_, Ranks(), view.now));
+  if (const auto replaced = record_.NewReplaced(view.now)) reporter_.Replaced(*replaced);
 }
 
 void Supervisor::TakeNotes(const std::vector<monitor::Incident>& notes) {

@@ -101,6 +101,10 @@ std::vector<Metric> MakeMetrics() {
                          [](const StepRow& row, size_t) {
                            return static_cast<double>(row.record.skipped_steps);
                          })),
+      NotExported(OfStep(
+          "replaced", "replaced samples", "samples",
+          "samples so far that could not be used, and whose places in the order others took",
+          [](const StepRow& row, size_t) { return static_cast<double>(row.record.replaced); })),
       NotExported(OfStep("loss_scale", "loss scale", "",
                          "by which fp16's gradients were multiplied; 1 in other formats",
                          [](const StepRow& row, size_t) { return row.record.loss_scale; })),
@@ -196,6 +200,8 @@ StepRow Summarize(const StepRecord& record) {
   row.record.late = record.late;
   row.record.skipped_steps = record.skipped_steps;
   row.record.loss_scale = record.loss_scale;
+  row.record.replaced = record.replaced;
+  row.record.consumed = record.consumed;
   if (record.over_ranks) {
     static_cast<RankSummary&>(row) = *record.over_ranks;
     return row;

@@ -73,8 +73,11 @@ struct StepRecord {
   double accuracy_image_to_text = std::numeric_limits<double>::quiet_NaN();
   double samples_per_second = 0;
   int world_size = 0;
-  uint64_t skipped_steps = 0;    // so far in the run: bad steps, whose updates were not applied
-  double loss_scale = 1;         // fp16's, during the step; 1 elsewhere
+  uint64_t skipped_steps = 0;  // so far in the run: bad steps, whose updates were not applied
+  double loss_scale = 1;       // fp16's, during the step; 1 elsewhere
+  uint64_t replaced = 0;       // so far in the run: samples whose places others took
+  // Of the samples that all steps so far took, data/replace.h; 0 where it is not known.
+  uint64_t consumed = 0;
   std::vector<StepTimes> ranks;  // one per rank of the job, rank order (may be empty)
   // Over all ranks of the job, in a file where `ranks` are those of its own node.
   std::optional<RankSummary> over_ranks;

@@ -63,6 +63,7 @@ void WriteSummary(const RunDir& run, const Summary& summary, FileSystem& fs) {
                                  {"train_seconds", summary.train_seconds},
                                  {"samples_per_second", summary.samples_per_second},
                                  {"checkpoints", summary.checkpoints},
+                                 {"replaced", summary.replaced},
                                  {"eval", eval},
                                  {"time", summary.time},
                                  {"message", summary.message}};
@@ -84,6 +85,7 @@ std::optional<Summary> ReadSummary(const RunDir& run, const FileSystem& fs) {
   summary.train_seconds = Field(*object, "train_seconds", 0.0);
   summary.samples_per_second = Field(*object, "samples_per_second", 0.0);
   summary.checkpoints = Field(*object, "checkpoints", 0);
+  summary.replaced = Field<uint64_t>(*object, "replaced", 0);
   if (const auto eval = object->find("eval"); eval != object->end() && eval->is_object()) {
     summary.eval = DumpLine(*eval);
   }

@@ -40,6 +40,7 @@ struct Summary {
   double train_seconds = 0;
   double samples_per_second = 0;
   int checkpoints = 0;
+  uint64_t replaced = 0;    // samples whose places others took, in these steps
   std::string eval = "{}";  // a JSON object: results of evaluations at the end
   double time = 0;          // Unix seconds of writing
   std::string message;      // the last error line where the run did not end well

@@ -25,7 +25,9 @@ BadSteps::BadSteps(Comm& comm, std::shared_ptr<const data::Dataset> dataset, Opt
       skipped_(options_.skipped) {}
 
 std::string BadSteps::Key(const data::BatchPosition& position, int64_t row) const {
-  return dataset_->Key(order_.At(position.epoch, position.first + static_cast<uint64_t>(row)));
+  const data::Place place{position.epoch, position.first + static_cast<uint64_t>(row)};
+  const std::string other = options_.replaced ? options_.replaced(place) : "";
+  return other.empty() ? dataset_->Key(order_.At(place.epoch, place.position)) : other;
 }
 
 void BadSteps::Bad(uint64_t done, const char* what, double value, const TrainStep& step) {

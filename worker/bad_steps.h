@@ -5,6 +5,7 @@
 // run then goes on from the last committed step, and the second time at the same samples it stops.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "data/dataset.h"
@@ -25,6 +26,8 @@ class BadSteps {
     uint64_t shuffle_window = 1;
     data::OrderKind order = data::OrderKind::kInterleaved;
     uint64_t global_batch_size = 1;
+    // The key of what took a place in this step, "" where its own sample is there.
+    std::function<std::string(data::Place)> replaced = {};
     uint64_t skipped = 0;  // by earlier attempts, as the checkpoint says
   };
   BadSteps(Comm& comm, std::shared_ptr<const data::Dataset> dataset, Options options);

@@ -11,6 +11,9 @@ static_assert(sizeof(monitor::StepTimes) == kTimes * sizeof(float));
 enum Slot {
   kNorm,
   kCorrect,
+  kReplaced,
+  kConsumedHigh,  // a double holds 53 bits
+  kConsumedLow,
   kWeightsHash,
   kStop,
   kSave,
@@ -25,6 +28,9 @@ constexpr int kWidth = kFirstTime + kTimes;
 void Write(const Pulse& pulse, double* out) {
   out[kNorm] = pulse.grad_norm_squared;
   out[kCorrect] = static_cast<double>(pulse.correct);
+  out[kReplaced] = static_cast<double>(pulse.replaced);
+  out[kConsumedHigh] = static_cast<double>(pulse.consumed >> 32);
+  out[kConsumedLow] = static_cast<double>(pulse.consumed & 0xffffffff);
   out[kWeightsHash] = pulse.weights_hash;
   out[kStop] = pulse.stop;
   out[kSave] = static_cast<int>(pulse.save);
@@ -59,6 +65,9 @@ Verdict Exchange(Comm& comm, const Pulse& own) {
     const double* row = root + static_cast<int64_t>(rank) * kWidth;
     norm_squared += row[kNorm];
     verdict.correct += static_cast<int64_t>(row[kCorrect]);
+    verdict.replaced += static_cast<int64_t>(row[kReplaced]);
+    verdict.consumed += (static_cast<uint64_t>(row[kConsumedHigh]) << 32) +
+                        static_cast<uint64_t>(row[kConsumedLow]);
     verdict.weights_hashes.push_back(static_cast<uint32_t>(row[kWeightsHash]));
     verdict.stop = verdict.stop || row[kStop] != 0;
     const SaveStatus save = StatusOf(row[kSave]);

@@ -18,6 +18,8 @@ enum class SaveStatus : int { kIdle = 0, kWriting, kWritten, kFailed, kStalled }
 struct Pulse {
   double grad_norm_squared = 0;  // of own slices
   int64_t correct = 0;           // own images whose best text is their own
+  int64_t replaced = 0;          // own rows that are not the order's own samples
+  uint64_t consumed = 0;         // data::Batch::consumed
   uint32_t weights_hash = 0;     // in steps that compare replicas, the same on all ranks
   bool stop = false;             // this process was asked to stop
   SaveStatus save = SaveStatus::kIdle;
@@ -32,6 +34,8 @@ struct Pulse {
 struct Verdict {
   double grad_norm = 0;
   int64_t correct = 0;                   // of the global batch
+  int64_t replaced = 0;                  // rows of the global batch
+  uint64_t consumed = 0;                 // sum over the global batch
   std::vector<uint32_t> weights_hashes;  // rank order
   bool stop = false;
   bool all_written = false;  // every rank's part is written or has failed

@@ -31,6 +31,8 @@ Outcome Trainer::Run() {
 
     Pulse pulse = {.grad_norm_squared = finite_loss ? step_->OwnGradSquares() : NAN,
                    .correct = loss.correct_image_to_text,
+                   .replaced = std::ssize(batch.replaced),
+                   .consumed = batch.consumed,
                    .weights_hash = ReplicaHash(),
                    .stop = StopRequested(),
                    .times = times_};
@@ -38,6 +40,7 @@ Outcome Trainer::Run() {
     Verdict verdict = Exchange(comm_, pulse);
     reporter_->Times(verdict.times);
     CheckReplicas(comm_, verdict.weights_hashes, done_ + 1);
+    CountSamples(verdict, batch);
 
     const double lr = plan_->LearningRate(done_);
     if (plan_->UpdatesBefore(done_) == 0) updates_ = 0;  // fresh moments
@@ -74,6 +77,19 @@ data::Batch Trainer::NextBatch() {
   return loader_->Next();
 }
 
+// Collective. What was replaced is on disk before the step counts; where it is too much, the steps
+// before this one are committed and the run stops.
+void Trainer::CountSamples(const Verdict& verdict, const data::Batch& batch) {
+  const Doing doing(progress_, Activity::kSaving);
+  try {
+    replacements_->Count(done_, verdict, batch.replaced);
+  } catch (const TooManyReplaced&) {
+    step_->Skip();
+    CommitThisStep();
+    throw;
+  }
+}
+
 void Trainer::ReportLateness() {
   const Doing doing(progress_, Activity::kExchanging);
   reporter_->Late(lateness_.Exchange());
@@ -104,6 +120,8 @@ ckpt::RunState Trainer::State() const {
   state.loss = loss_;
   state.skipped_steps = bad_steps_->skipped();
   state.updates = updates_;
+  state.consumed = replacements_->consumed();
+  state.replaced = replacements_->replaced();
   if (const LossScale& scale = step_->loss_scale(); scale.on()) {
     state.loss_scale = scale.value();
     state.loss_scale_good_steps = scale.state().good_steps;
@@ -144,6 +162,8 @@ void Trainer::Report(const Verdict& verdict, double loss, double lr, double scal
   record.world_size = comm_.size();
   record.skipped_steps = bad_steps_->skipped();
   record.loss_scale = loss_scale;
+  record.replaced = replacements_->replaced();
+  record.consumed = replacements_->consumed();
   reporter_->Step(std::move(record));
 }
 

@@ -15,6 +15,7 @@
 #include "worker/phases.h"
 #include "worker/precision.h"
 #include "worker/progress.h"
+#include "worker/replacements.h"
 #include "worker/reporter.h"
 #include "worker/resume.h"
 #include "worker/saver.h"
@@ -48,9 +49,11 @@ class Trainer {
   void MakeRoom();
   void MakeStep();
   void MakeSaver();
+  void NoteData();
   void StartLoader();
   void StartReporter();
   data::Batch NextBatch();
+  void CountSamples(const Verdict& verdict, const data::Batch& batch);
   void ReportLateness();
   float SaveWhereDue(const Verdict& verdict);
   void CommitThisStep();
@@ -77,6 +80,7 @@ class Trainer {
   std::unique_ptr<ckpt::SnapshotPool> snapshots_;
   std::unique_ptr<Saver> saver_;
   std::unique_ptr<BadSteps> bad_steps_;
+  std::unique_ptr<Replacements> replacements_;
   Lateness lateness_;
 
   Precision precision_;

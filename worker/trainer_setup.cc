@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "monitoring/damaged_step.h"
 #include "monitoring/data_consent.h"
+#include "monitoring/trained_on.h"
 #include "worker/agree.h"
 #include "worker/fence.h"
 #include "worker/loss_check.h"
@@ -49,6 +50,7 @@ Trainer::Trainer(Comm& comm, Progress& progress, const Launch& launch)
   Restore(launch_.from, launch_.fresh);
   MakeSharedRunDir();
   MakeRoom();
+  NoteData();
   MakeStep();
   StartReporter();
   MakeSaver();
@@ -150,6 +152,9 @@ void Trainer::Restore(std::optional<uint64_t> from, bool fresh) {
     loss_ = resumed->state.loss;
     state_.parent = resumed->lineage;
     state_.skipped_steps = resumed->state.skipped_steps;
+    state_.consumed = resumed->state.consumed;
+    state_.consumed_from = resumed->state.consumed_from;
+    state_.replaced = resumed->state.replaced;
     updates_ = state_.skipped_steps > 0 ? resumed->state.updates : plan_->UpdatesBefore(done_);
     ResumeLossScale(resumed->state);
   } else {
@@ -228,6 +233,41 @@ void Trainer::MakeRoom() {
   });
 }
 
+// What `contrail data audit` proves the run by, and what earlier attempts replaced.
+void Trainer::NoteData() {
+  const auto seed = static_cast<uint64_t>(config_.run.seed);
+  const auto batch = static_cast<uint64_t>(config_.train.global_batch_size);
+  Together(comm_, [&] {
+    if (comm_.rank() != 0) return;
+    std::vector<monitor::ShardLine> shards;
+    for (const data::ShardHead& shard : dataset_->shards()) {
+      shards.push_back({shard.path, shard.bytes, shard.samples});
+    }
+    FileSystem& fs = PosixFileSystem();
+    CheckFence(AsWriter(), fs);
+    monitor::WriteTrainedOn(launch_.run, launch_.attempt,
+                            {.resumed_step = done_,
+                             .world_size = comm_.size(),
+                             .seed = seed,
+                             .global_batch_size = batch,
+                             .shuffle_window = data::ShuffleWindow(config_),
+                             .order = config_.data.order,
+                             .data = data_fingerprint_,
+                             .consumed = state_.consumed,
+                             .consumed_from = state_.consumed_from,
+                             .replaced = state_.replaced},
+                            shards, fs);
+  });
+  replacements_ = std::make_unique<Replacements>(
+      comm_, Replacements::Options{.writer = AsWriter(),
+                                   .data = data_fingerprint_,
+                                   .global_batch_size = batch,
+                                   .limit = config_.data.max_replaced,
+                                   .resumed_step = done_,
+                                   .consumed = state_.consumed,
+                                   .replaced = state_.replaced});
+}
+
 void Trainer::MakeStep() {
   const bool resnet = !spec_.resnet.layers.empty();
   const auto& train = config_.train;
@@ -268,14 +308,16 @@ void Trainer::MakeStep() {
 void Trainer::MakeSaver() {
   bad_steps_ = std::make_unique<BadSteps>(
       comm_, dataset_,
-      BadSteps::Options{.run = launch_.run,
-                        .attempt = launch_.attempt,
-                        .limit = static_cast<int>(config_.train.bad_steps_in_a_row),
-                        .seed = static_cast<uint64_t>(config_.run.seed),
-                        .shuffle_window = data::ShuffleWindow(config_),
-                        .order = data::ParseOrder(config_.data.order),
-                        .global_batch_size = static_cast<uint64_t>(config_.train.global_batch_size),
-                        .skipped = state_.skipped_steps});
+      BadSteps::Options{
+          .run = launch_.run,
+          .attempt = launch_.attempt,
+          .limit = static_cast<int>(config_.train.bad_steps_in_a_row),
+          .seed = static_cast<uint64_t>(config_.run.seed),
+          .shuffle_window = data::ShuffleWindow(config_),
+          .order = data::ParseOrder(config_.data.order),
+          .global_batch_size = static_cast<uint64_t>(config_.train.global_batch_size),
+          .replaced = [this](data::Place place) { return replacements_->KeyAt(place); },
+          .skipped = state_.skipped_steps});
   state_.world_size = static_cast<uint64_t>(comm_.size());
   state_.attempt = static_cast<uint64_t>(launch_.attempt);
   state_.model = spec_.name;
@@ -338,6 +380,7 @@ void Trainer::StartLoader() {
                                 .first_step = done_,
                                 .workers = static_cast<int>(config_.data.workers),
                                 .prefetch = kBatchesAhead,
+                                .known = replacements_->known(),
                                 .made = [this] { progress_.Work(monitor::Activity::kData, 1); }});
 }
 

@@ -132,6 +132,7 @@ void DrawFigures(Canvas& canvas, const Box& outer, const RunStatus& status) {
   if (status.nonfinite_steps > 0) {
     line("not finite", Thousands(status.nonfinite_steps) + " steps", Style::kBad);
   }
+  if (status.replaced > 0) line("replaced", ReplacedShare(status), Style::kWarn);
   if (status.dropped > 0) {
     line("dropped", Thousands(status.dropped) + " telemetry records", Style::kWarn);
   }

@@ -77,6 +77,7 @@ Json SummaryJson(const std::optional<Summary>& summary) {
           {"train_seconds", summary->train_seconds},
           {"samples_per_second", summary->samples_per_second},
           {"checkpoints", summary->checkpoints},
+          {"replaced", summary->replaced},
           {"eval", Json::parse(summary->eval, nullptr, false)},
           {"message", summary->message}};
 }
@@ -169,6 +170,7 @@ std::string RenderJson(const RunStatus& status) {
       {"phases", PhasesJson(status)},
       {"stragglers", StragglersJson(status)},
       {"late", LateJson(status)},
+      {"replaced", {{"samples", status.replaced}, {"newest", status.last_replaced}}},
       {"checkpoints", CheckpointsJson(status)},
       {"incidents", IncidentsJson(status)},
       {"summary", SummaryJson(status.summary)},

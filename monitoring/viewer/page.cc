@@ -74,6 +74,10 @@ void Learning(std::string& page, const RunStatus& status) {
              " steps have a loss that is no "
              "number");
   }
+  if (status.replaced > 0) {
+    Line(page, "replaced", ReplacedShare(status) + "; replaced.jsonl lists them");
+    if (!status.last_replaced.empty()) Line(page, "", "newest: " + status.last_replaced);
+  }
 }
 
 void Throughput(std::string& page, const RunStatus& status) {

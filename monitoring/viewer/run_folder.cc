@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "monitoring/json_fields.h"
+#include "monitoring/replaced.h"
 
 namespace contrail::monitor {
 namespace {
@@ -32,6 +33,22 @@ std::vector<uint64_t> CommittedSteps(const RunDir& run, const FileSystem& fs) {
   }
   std::sort(steps.begin(), steps.end());
   return steps;
+}
+
+std::string LastReplaced(const RunDir& run, const FileSystem& fs) {
+  constexpr uint64_t kTail = 16 * 1024;  // some lines; the file may have millions
+  if (!fs.Exists(run.Replaced())) return "";
+  const uint64_t size = fs.FileSize(run.Replaced());
+  std::string tail(std::min(size, kTail), '\0');
+  fs.PRead(run.Replaced(), tail.data(), tail.size(), size - tail.size());
+  std::string last;
+  double time = 0;
+  for (const ReplacedSample& sample : ParseReplaced(tail)) {
+    if (sample.time < time) continue;
+    time = sample.time;
+    last = sample.key + ": " + sample.why;
+  }
+  return last;
 }
 
 std::vector<EvalLine> ReadEvals(const RunDir& run, const FileSystem& fs) {

@@ -355,6 +355,9 @@ RunStatus ReadStatus(const RunDir& run, const RunStore& store, const FileSystem&
     status.step = record.step;
     status.samples_seen = record.samples_seen;
     status.world_size = record.world_size;
+    status.replaced = record.replaced;
+    if (record.replaced > 0)
+      status.last_replaced = OrNothing([&] { return LastReplaced(run, fs); });
     if (store.samples_per_epoch() > 0) {
       status.epochs =
           static_cast<double>(record.samples_seen) / static_cast<double>(store.samples_per_epoch());

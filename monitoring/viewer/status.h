@@ -78,6 +78,8 @@ struct RunStatus {
   double lr = 0, logit_scale = 0, grad_norm = 0;
   double accuracy = 0;  // mean over the window; NaN where not computed
   uint64_t nonfinite_steps = 0;
+  uint64_t replaced = 0;          // samples whose places others took
+  std::string last_replaced;      // the newest of them, one line; "" = not known
   double samples_per_second = 0;  // median over the window
   double step_seconds = 0;        // median, from step end to step end
   struct Late {

@@ -155,4 +155,13 @@ std::string StragglerLine(const Straggler& straggler) {
                                                    : ": slow backward there");
 }
 
+std::string ReplacedShare(const RunStatus& status) {
+  std::string text = Thousands(status.replaced) + (status.replaced == 1 ? " sample" : " samples");
+  if (status.samples_seen > 0) {
+    text += Format(", %.2g %% of those seen", 100 * static_cast<double>(status.replaced) /
+                                                  static_cast<double>(status.samples_seen));
+  }
+  return text;
+}
+
 }  // namespace contrail::monitor

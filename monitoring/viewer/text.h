@@ -25,5 +25,7 @@ std::string LedgerLine(const Incident& incident);
 // The figures of an evaluation that a person asks for first.
 std::string EvalSummary(const EvalLine& eval);
 std::string StragglerLine(const Straggler& straggler);
+// "13 samples, 0.051 % of those seen".
+std::string ReplacedShare(const RunStatus& status);
 
 }  // namespace contrail::monitor

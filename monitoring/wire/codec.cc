@@ -136,6 +136,8 @@ void EncodeStep(const StepRecord& record, telemetry::StepDetail* out) {
   out->set_world_size(record.world_size);
   out->set_skipped_steps(record.skipped_steps);
   out->set_loss_scale(record.loss_scale == 1 ? 0 : record.loss_scale);
+  out->set_replaced(record.replaced);
+  out->set_consumed(record.consumed);
   if (!record.ranks.empty()) EncodeRanks(record.ranks, out->mutable_ranks());
   if (record.over_ranks) EncodeSummary(*record.over_ranks, out->mutable_over_ranks());
   for (const LateArrival& late : record.late) {
@@ -164,6 +166,8 @@ StepRecord DecodeStep(const telemetry::EventForReading& event) {
   record.world_size = in.world_size();
   record.skipped_steps = in.skipped_steps();
   record.loss_scale = in.loss_scale() == 0 ? 1 : in.loss_scale();
+  record.replaced = in.replaced();
+  record.consumed = in.consumed();
   record.ranks = DecodeRanks(in.ranks());
   if (in.has_over_ranks()) record.over_ranks = DecodeSummary(in.over_ranks());
   for (const telemetry::LateArrival& late : in.late()) {

@@ -340,8 +340,13 @@ TEST_F(DatasetTest, BadInputsAreNamed) {
   std::filesystem::create_directory(Path("nothing"));
   EXPECT_THAT(open("nothing"), HasSubstr("E-DATA-EMPTY"));
   EXPECT_THAT(MessageOf([] { Dataset::Open({}); }), HasSubstr("E-DATA-EMPTY"));
-  Write("torn.tar", ShardOf(3).substr(0, 3000));
-  EXPECT_THAT(open("torn.tar"), AllOf(HasSubstr("E-DATA-TAR"), HasSubstr("torn.tar at byte ")));
+  std::string garbled = ShardOf(3);
+  garbled[1024 + 3] = 'X';
+  Write("garbled.tar", garbled);
+  EXPECT_THAT(open("garbled.tar"),
+              AllOf(HasSubstr("E-DATA-TAR"), HasSubstr("garbled.tar at byte ")));
+  Write("stump.tar", ShardOf(3).substr(0, 300));
+  EXPECT_THAT(open("stump.tar"), AllOf(HasSubstr("E-DATA-TAR"), HasSubstr("inside a header")));
   Write("label.tar", MakeTar({{"1.png", "x"}, {"1.cls", "cat"}}));
   EXPECT_THAT(MessageOf([&] { Dataset::Open({Path("label.tar")})->Read(0); }),
               HasSubstr("E-DATA-LABEL: label.tar/1: its .cls is not a class number"));

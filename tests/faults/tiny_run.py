@@ -258,10 +258,15 @@ class TinyRunTest(unittest.TestCase):
             self.assertEqual(one[step], two[step], f"loss of step {step}")
 
     def spoiled_data(self, step, rank):
-        """A copy of the data where the rank's first picture of that step cannot be decoded."""
+        """A copy of the data where the rank's first picture of that step cannot be decoded, and a
+        config that does not let it be replaced."""
         data = f"{self.dir}/data"
         shutil.copytree(packed_data(), data)
         config = self.write_config("spoiled.toml", data=data)
+        with open(config) as f:
+            text = f.read()
+        with open(config, "w") as f:
+            f.write(text.replace("[data]\n", "[data]\nmax_replaced = 0\n"))
         position = (step - 1) * BATCH + rank * BATCH // self.ranks
         sample, = subprocess.run(
             [CONTRAIL, "data", "order", config, "--from", str(position), "--count", "1"],

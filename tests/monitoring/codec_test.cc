@@ -32,6 +32,8 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   record.samples_seen = std::numeric_limits<uint64_t>::max();
   record.skipped_steps = 3;
   record.loss_scale = 32768;
+  record.replaced = uint64_t{1} << 40;
+  record.consumed = 0xfedcba9876543210;
   record.ranks[1].checkpoint_stall = 0.25f;
   record.late = {{.rank = 2,
                   .operation = Operation::kReduceScatter,
@@ -47,6 +49,8 @@ TEST(CodecTest, StepRecordsSurviveExactly) {
   EXPECT_EQ(back.world_size, record.world_size);
   EXPECT_EQ(back.skipped_steps, record.skipped_steps);
   EXPECT_EQ(back.loss_scale, record.loss_scale);
+  EXPECT_EQ(back.replaced, record.replaced);
+  EXPECT_EQ(back.consumed, record.consumed);
   ExpectSameBits(back.wall_time, record.wall_time);
   ExpectSameBits(back.loss, record.loss);
   ExpectSameBits(back.lr, record.lr);

@@ -140,7 +140,8 @@ TEST_F(StartTest, AnExistingRunIsNeverOverwritten) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(run), {}), 1);
 }
 
-// One rank alone meets the broken photos: it speaks, leaves its record, and ends the job.
+// Where none may be replaced, one rank alone meets the broken photos: it speaks, leaves its record,
+// and ends the job.
 TEST_F(StartTest, AnUndecodableImageEndsTheJobAndIsNamed) {
   std::string bytes;
   {
@@ -155,8 +156,9 @@ TEST_F(StartTest, AnUndecodableImageEndsTheJobAndIsNamed) {
   ASSERT_EQ(photos, 1000u);
   std::ofstream(*dir_ / "broken/pairs.tar", std::ios::binary) << bytes;
   const std::string run = *dir_ / "broken_run";
-  const Ended ended = RunJob(2, {"train", dir_->config(), "--run", run, "--set",
-                                 "data.train=" + (*dir_ / "broken/pairs.tar")});
+  const Ended ended =
+      RunJob(2, {"train", dir_->config(), "--run", run, "--set",
+                 "data.train=" + (*dir_ / "broken/pairs.tar"), "--set", "data.max_replaced=0"});
   EXPECT_NE(ended.code, 0);
   EXPECT_THAT(ended.output, HasSubstr("E-DATA-IMAGE: "));
   EXPECT_THAT(ended.output, HasSubstr("pairs.tar/"));

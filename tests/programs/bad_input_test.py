@@ -46,9 +46,10 @@ CASES = [
      ["gone-0.tar", "4 of 4"]),
     ("data_too_small", "train c.toml --set train.global_batch_size=1024", "E-DATA-SMALL",
      ["600", "1024"]),
-    ("data_torn", "train c.toml --set data.train=torn.tar", "E-DATA-TAR", ["torn.tar", "byte"]),
+    ("data_damaged", "train c.toml --set data.train=damaged.tar", "E-DATA-TAR",
+     ["damaged.tar", "byte"]),
     ("data_is_no_tar", "train c.toml --set data.train=c.toml", "E-DATA-TAR", ["c.toml"]),
-    ("data_torn_check", "data check torn.tar", "E-DATA-TAR", ["torn.tar", "byte"]),
+    ("data_damaged_check", "data check damaged.tar", "E-DATA-TAR", ["damaged.tar", "byte"]),
     ("data_torn_index", "data index torn.tar", "E-DATA-TAR", ["torn.tar", "byte"]),
     ("image_undecodable", "train c.toml --set data.train=undecodable.tar", "E-DATA-IMAGE",
      ["undecodable.tar/0", "neither a JPEG nor a PNG"]),
@@ -127,6 +128,8 @@ class BadInput(unittest.TestCase):
         path = cls.at.path
         tar = (path / "train/pairs-000000.tar").read_bytes()
         (path / "torn.tar").write_bytes(tar[:len(tar) * 2 // 3 // 512 * 512 + 100])
+        header = tar.index(b"ustar", len(tar) // 2) - 257
+        (path / "damaged.tar").write_bytes(tar[:header] + b"?" + tar[header + 1:])
         # Every picture keeps its tar header and loses its PNG signature.
         (path / "undecodable.tar").write_bytes(tar.replace(b"\x89PNG", b"JUNK"))
         step = path / "runs/done/checkpoints/step_00000002"
