@@ -106,8 +106,8 @@ class HangDetector {
   //
   // Bytes that a process reads are progress to a rank that starts, reads or waits for data. A limit
   // grows to twice the longest silence that ended well (up to collective_seconds). A rank outside
-  // of a collective whose main thread uses the processor, or that a debugger holds, is slow and not
-  // hung.
+  // of a collective whose main thread uses the processor or waits for it, or that a debugger holds,
+  // is slow and not hung.
   std::optional<Hang> Look(const std::vector<RankView>& ranks, double now, const Ask& ask);
 
   double awake() const { return awake_; }  // seconds that we looked, since the start

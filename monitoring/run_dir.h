@@ -5,7 +5,7 @@
 //   checkpoints/           step_00001200/ ..., newest.json                  worker
 //   telemetry/             events.out.tfevents.<unix>.attempt_A.node_0      rank 0
 //   attempts/attempt_A/    owner                                            who claimed it
-//                          end_rank_R.json                                  each worker
+//                          ends.jsonl; end_rank_R.json                      rank 0; who failed
 //                          rank_times.<unix>.node_N, N > 0                  node N's first rank
 //                          bad_steps.jsonl                                  rank 0
 //                          damaged_steps.jsonl, first_commit.json           rank 0

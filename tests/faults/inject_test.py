@@ -93,6 +93,26 @@ class Inject(unittest.TestCase):
         self.assertEqual([hit["number"] for hit in fault.hits()], ["3", "4"])
         self.assertEqual(fault.hits()[0]["path"], f"{self.folder}/file")
 
+    def test_every_so_manieth_call(self):
+        fault = self.rules.add("every", call="pread", path="folder/file", nth=2, every=2, count=2,
+                               error="EIO")
+        failed, done = f"failed {errno.EIO}", "done b'0123456789'"
+        self.assertEqual(self.lines("pread", 6), [done, failed, done, failed, done, done])
+        self.assertEqual([hit["number"] for hit in fault.hits()], ["2", "4"])
+
+    def test_the_main_thread_alone(self):
+        fault = self.rules.add("main", call="pread", path="folder/file", thread="main", error="EIO")
+        code = ("import os, sys, threading\n"
+                "fd = os.open(sys.argv[1] + '/file', os.O_RDWR)\n"
+                "side = threading.Thread(target=lambda: print(os.pread(fd, 4, 0), flush=True))\n"
+                "side.start(); side.join()\n"
+                "os.pread(fd, 4, 0)\n")
+        done = subprocess.run([sys.executable, "-S", "-c", code, self.folder], text=True, timeout=20,
+                              env=self.rules.environment(), capture_output=True)
+        self.assertEqual(done.stdout, "b'0123'\n")
+        self.assertIn("Errno 5", done.stderr)
+        self.assertEqual(len(fault.hits()), 1)
+
     def test_once_is_once_in_all_processes(self):
         fault = self.rules.add("once", call="pread", path="folder/file", error="EIO",
                                once=f"{self.dir}/claimed")
@@ -136,7 +156,7 @@ class Inject(unittest.TestCase):
         self.assertTrue(os.path.exists(f"{self.folder}/file"))
 
     def test_a_rule_that_makes_no_sense_stops_the_program(self):
-        for rule in ({"eror": "EIO"}, {"error": "EWHAT"}, {"hang": "yes"}):
+        for rule in ({"eror": "EIO"}, {"error": "EWHAT"}, {"hang": "yes"}, {"thread": "side"}):
             with self.subTest(rule=rule):
                 self.rules.faults.clear()
                 self.rules.add("wrong", call="open", **rule)
