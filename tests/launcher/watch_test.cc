@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "common/error.h"
+#include "common/file_system.h"
 #include "common/token.h"
 #include "launcher/shared_memory.h"
 
@@ -121,6 +122,20 @@ TEST_F(WatchTest, LastWordsAreThereWithTheDeath) {
   watch_.Look(2);
   ASSERT_TRUE(watch_.LastWords(0));
   EXPECT_EQ(watch_.LastWords(0)->error_id, "E-BUG");
+}
+
+TEST(SharedMemory, AnotherDirectoryOfTheSamePathHasOtherNames) {
+  const std::string base = ::testing::TempDir() + "shared_memory_" + RandomToken();
+  const std::string path = base + "/run", other = base + "/other";
+  FileSystem& fs = PosixFileSystem();
+  fs.MakeDirs(path);
+  fs.MakeDirs(other);
+  const std::string before = SharedMemory(path).Names(1, "owner").board;
+  EXPECT_EQ(SharedMemory(path).Names(1, "owner").board, before);
+  fs.Rename(path, base + "/away");
+  fs.Rename(other, path);
+  EXPECT_NE(SharedMemory(path).Names(1, "owner").board, before);
+  fs.RemoveTree(base);
 }
 
 TEST(SharedMemory, NamesAreTakenOnceAndOnlyOursGo) {
