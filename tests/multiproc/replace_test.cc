@@ -92,7 +92,7 @@ class ReplaceTest : public testing::Test {
       const std::string run = *dir_ / ("ranks_" + std::to_string(ranks));
       const Ended ended = RunJob(ranks, Train(run, data, more));
       ASSERT_EQ(ended.code, 0) << ended.output;
-      EXPECT_THAT(ended.output, HasSubstr("cannot be used, and broken")) << "not: " << ended.output;
+      EXPECT_THAT(ended.output, HasSubstr("cannot be used, and pairs-")) << "not: " << ended.output;
       losses[ranks] = Losses(run);
       ASSERT_EQ(losses[ranks].size(), steps);
       EXPECT_FALSE(Places(run).empty());
