@@ -43,11 +43,16 @@ size_t SharedPrefix(const std::string& a, const std::string& b) {
 uint64_t EndOf(const SampleEntry& entry) { return entry.image.offset + entry.image.size; }
 
 void Put(std::string& text, const SampleEntry& entry, const SampleEntry& before) {
+  unsigned present = 0;  // a bit each
+  for (size_t i = 0; i < std::size(kExtents); ++i) {
+    present |= static_cast<unsigned>((entry.*kExtents[i]).present()) << i;
+  }
+  text += static_cast<char>(present);
   uint64_t expected = EndOf(before);
   for (const auto extent : kExtents) {
     const Extent& part = entry.*extent;
-    PutNumber(text, part.present() ? Folded(part.offset - expected) + 1 : 0);
     if (!part.present()) continue;
+    PutNumber(text, Folded(part.offset - expected));
     PutNumber(text, part.size);
     expected = part.offset + part.size;
   }
@@ -60,12 +65,12 @@ void Put(std::string& text, const SampleEntry& entry, const SampleEntry& before)
 // `entry` is the one before, and becomes the next.
 void Take(const char*& at, SampleEntry& entry) {
   uint64_t expected = EndOf(entry);
-  for (const auto extent : kExtents) {
-    Extent& part = entry.*extent;
-    const uint64_t difference = TakeNumber(at);
+  const auto present = static_cast<unsigned char>(*at++);
+  for (size_t i = 0; i < std::size(kExtents); ++i) {
+    Extent& part = entry.*kExtents[i];
     part = {};
-    if (difference == 0) continue;
-    part.offset = Unfolded(difference - 1) + expected;
+    if ((present >> i & 1) == 0) continue;
+    part.offset = Unfolded(TakeNumber(at)) + expected;
     part.size = TakeNumber(at);
     expected = part.offset + part.size;
   }

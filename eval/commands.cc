@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -11,6 +10,7 @@
 #include "common/error.h"
 #include "common/file_system.h"
 #include "common/log.h"
+#include "common/program.h"
 #include "common/strings.h"
 #include "common/token.h"
 #include "eval/embed.h"
@@ -49,10 +49,11 @@ std::function<void()> ProgressTo(const std::string& fd) {
 // RUN/eval/zero_shot_step_00001200.json where the step belongs to a run directory. Somebody who may
 // only read the run has the result all the same: it is printed.
 void KeepInRun(const ZeroShotResult& result) {
-  const std::filesystem::path step = std::filesystem::weakly_canonical(result.checkpoint);
+  std::error_code unknown;  // then it is kept nowhere
+  const std::filesystem::path step = std::filesystem::weakly_canonical(result.checkpoint, unknown);
   const std::filesystem::path run = step.parent_path().parent_path();
   if (step.parent_path().filename() != "checkpoints" ||
-      !std::filesystem::exists(run / "config.toml")) {
+      !std::filesystem::exists(run / "config.toml", unknown)) {
     return;
   }
   FileSystem& fs = PosixFileSystem();
@@ -76,10 +77,7 @@ int ZeroShotCommand(const ParsedArgs& args) {
   const auto encoder = Encoder::Open(PosixFileSystem(), checkpoint, BatchSize(args),
                                      ProgressTo(args.Value("--progress-fd")));
   const ZeroShotResult result = EvaluateZeroShot(*encoder, dataset);
-  const std::string text = args.Has("--json") ? ToJson(result) : ToText(result);
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw EnvironmentError("E-IO", "stdout", "could not write the output");
-  }
+  Print(args.Has("--json") ? ToJson(result) : ToText(result));
   KeepInRun(result);
   return kExitDone;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "common/program.h"
 #include "configs/load.h"
 
 namespace contrail::launcher {
@@ -59,7 +60,7 @@ int RunDoctor(const ParsedArgs& args) {
   const Health worst = std::max_element(findings.begin(), findings.end(), [](auto& a, auto& b) {
                          return a.health < b.health;
                        })->health;
-  std::fputs((args.Has("--json") ? AsJson(findings, worst) : AsText(findings)).c_str(), stdout);
+  Print(args.Has("--json") ? AsJson(findings, worst) : AsText(findings));
   return worst == Health::kBad ? kExitUser : kExitDone;
 }
 

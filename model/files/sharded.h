@@ -2,6 +2,9 @@
 // A model in several files, with an index that says which tensor lies where: Hugging Face's
 // model.safetensors.index.json and pytorch_model.bin.index.json.
 
+#include <functional>
+#include <string>
+
 #include "model/files/weight_file.h"
 
 namespace contrail::model::files {

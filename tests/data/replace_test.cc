@@ -340,8 +340,8 @@ TEST_F(ReplaceTest, TornTailsAreNumberedAndReplaced) {
   }
 }
 
-TEST_F(ReplaceTest, AnIndexThatPromisesMoreThanTheShardHolds) {
-  options_.shuffle_window = 100;  // an epoch leaves out others each time
+// The number of samples of a data set would hang on a lie: nothing is replaced there.
+TEST_F(ReplaceTest, AnIndexThatPromisesMoreThanTheShardHoldsIsAnError) {
   const std::string whole = Shard(Good(20, 0), 0);
   Write("s.tar", whole);
   ShardIndex index = ScanShard(PositionedFile(Path("s.tar")));
@@ -351,13 +351,7 @@ TEST_F(ReplaceTest, AnIndexThatPromisesMoreThanTheShardHolds) {
   WriteIndex(PosixFileSystem(), PositionedFile(Path("s.tar")), index);
   const auto dataset = Dataset::Open({Path("s.tar")});
   ASSERT_EQ(dataset->size(), 23u);
-  EXPECT_THAT(MessageOf([&] { dataset->Read(21); }), HasSubstr("E-DATA-TAR"));
-  const Loaded loaded = Load(dataset, 4, 0, 6);
-  EXPECT_GE(loaded.replaced.size(), 3u);
-  for (const Replaced& one : loaded.replaced) {
-    EXPECT_GE(one.sample, 20u);
-    EXPECT_LT(one.with, 20u);
-  }
+  EXPECT_THAT(MessageOf([&] { Load(dataset, 4, 0, 1); }), HasSubstr("E-DATA-INDEX"));
 }
 
 TEST(DiskPatience, TriesThreeTimesMoreAndLessWhereAShardIsBad) {

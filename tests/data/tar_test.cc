@@ -318,7 +318,11 @@ TEST_F(TarTest, AnIndexThatSaysWhatCannotBeIsNotBelieved) {
                            {0, 0}};
   for (const Extent& extent : beyond) {
     ShardIndex altered = index;
-    altered.samples[1].image = extent;
+    altered.samples = {};
+    for (SampleEntry entry : index.samples) {
+      if (altered.samples.size() == 1) entry.image = extent;
+      altered.samples.push_back(entry);
+    }
     WriteIndex(PosixFileSystem(), tar, altered);
     EXPECT_FALSE(ReadIndex(tar).has_value()) << extent.offset;
   }

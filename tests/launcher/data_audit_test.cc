@@ -69,6 +69,7 @@ class DataAudit : public testing::Test {
                              .seed = seed,
                              .global_batch_size = kBatch,
                              .shuffle_window = kWindow,
+                             .order = "interleaved",
                              .data = "f00d",
                              .consumed = sum_.first,
                              .replaced = sum_.second},

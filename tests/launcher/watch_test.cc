@@ -24,6 +24,7 @@ class Process {
   explicit Process(const std::string& argument) {
     pid_ = fork();
     if (pid_ == 0) {
+      setpgid(0, 0);  // what it starts ends with it, or it would keep the test's output open
       execl("/bin/sh", "sh", "-c", "sleep 100; :", argument.c_str(), nullptr);
       _exit(127);
     }
@@ -32,7 +33,7 @@ class Process {
     for (std::string words; !words.starts_with("sh");) words = PosixFileSystem().ReadAll(path);
   }
   ~Process() {
-    kill(pid_, SIGKILL);
+    kill(-pid_, SIGKILL);
     while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
   }

@@ -77,8 +77,8 @@ class BatchTest(FaultTest):
         return self.cluster.wait_for(job, lambda fields: fields["JobState"] in ENDED, seconds)
 
     def tell_job_to_end(self, job):
-        """SIGTERM to every process of the job's steps: a checkpoint of the very step, exit 3."""
-        self.cluster.run("scancel", "--signal=TERM", job)
+        """SIGTERM to the launcher, which the script has become: a checkpoint of the step, exit 3."""
+        self.cluster.run("scancel", "--batch", "--signal=TERM", job)
         self.assertEqual(self.wait_ended(job)["ExitCode"], "3:0", self.output(job))
         self.assertEqual(self.summary()["state"], "stopped", self.output(job))
 

@@ -77,8 +77,8 @@ class Nodes(NodesTest):
             self.assertEqual(self.cluster.shared_memory(node), [], node)
 
     def test_a_warning_before_the_first_step_requeues_nothing(self):
-        slow = self.fault("slow", who="worker", call="open", path="*/tiny-data/*.tar", hang="yes",
-                          switched=True).on()
+        slow = self.fault("slow", who="worker", call="open", path="*/tiny-data/contrail.index",
+                          hang="yes", switched=True).on()
         job = self.job(ONE_A_NODE)
         slow.wait_hit()
         self.cluster.run("scancel", "--batch", "--signal=USR1", job)

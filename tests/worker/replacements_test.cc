@@ -5,6 +5,8 @@
 
 #include <filesystem>
 
+#include "monitoring/run_files.h"
+
 namespace contrail::worker {
 namespace {
 
@@ -20,6 +22,8 @@ class ReplacementsTest : public testing::Test {
     options_.data = "f00d";
     options_.global_batch_size = 100;
     options_.limit = 0.1;
+    const Writer& writer = options_.writer;
+    monitor::WriteLease(writer.run, {.owner = writer.owner, .attempt = writer.attempt});
   }
   void TearDown() override { std::filesystem::remove_all(options_.writer.run.root); }
 
