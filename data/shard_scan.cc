@@ -70,7 +70,7 @@ class ShardScan {
         continue;
       }
       if (IsBlank(entry.caption)) entry.caption = {};
-      index.samples.push_back(std::move(entry));
+      index.samples.push_back(entry);
     }
     return index;
   }

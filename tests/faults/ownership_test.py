@@ -1,5 +1,6 @@
 """One owner: of several launchers one trains, whatever the clocks say, on the data it began with."""
 
+import json
 import os
 import pathlib
 import re
@@ -103,7 +104,7 @@ class Ownership(FaultTest):
         rules.add("slow", who="worker", call="fsync", path="*/checkpoints/*", delay=0.3)
         run = self.resume("--set", "train.steps=4000", "--set", "checkpoint.every_steps=1",
                           env=rules.environment())
-        self.wait_text(run, "resumed")
+        run.wait_text("resumed")
         other = OtherHost(f"{self.dir}/run")
         self.addCleanup(other.stop)
         other.keep(host="elsewhere", attempt=99)
@@ -163,7 +164,7 @@ class Ownership(FaultTest):
         # The dead one's lock says that nobody has it: no waiting.
         begin = time.monotonic()
         after = self.resume("--set", "train.steps=3")
-        self.wait_text(after, "started")
+        after.wait_text("started")
         self.assertLess(time.monotonic() - begin, 20)
         self.assertIn("attempt=2", after.text())
 

@@ -76,7 +76,7 @@ class RankFaults(FaultTest):
 
     def held_in_its_start(self, *args):
         """A run whose rank 1 waits for its data in the start; what holds it, and the words."""
-        gate = self.fault("gate", who="rank:1", call="open", path="*/tiny-data/*", hang="yes",
+        gate = self.fault("gate", who="rank:1", call="stat", path="*/tiny-data/*.tar", hang="yes",
                           switched=True).on()
         run = self.train(*args)
         gate.wait_hit(run=run)

@@ -14,6 +14,7 @@ PERMISSIVE = ("--set", "data.max_replaced=0.05")
 
 
 class ReplaceFaults(FaultTest):
+    steps = 60  # to the end, which the limits and the proof are about
 
     def broken_data(self, every=97, torn=0):
         """A copy of the data: every so-and-so-many-th picture is none, the last shard is cut."""
@@ -74,13 +75,13 @@ class ReplaceFaults(FaultTest):
         for step, rank in ((13, 1), (24, 0), (34, 1)):
             run.wait_step(step, self.ranks)
             self.kill_rank(run, rank)
-            self.wait_text(run, f"restarting attempt={run.attempt() + 1}")
+            run.wait_text(f"restarting attempt={run.attempt() + 1}")
         self.assertEqual(run.wait(), 0, run.text())
         self.assertEqual(len(self.incidents()), 3, self.incidents())
         self.assertEqual(self.losses(), self.losses("straight"))
         self.assertGreater(len(self.replaced()), 5)
         self.assertEqual(self.replaced(), self.replaced("straight"))
-        audit = self.check_audit(40)
+        audit = self.check_audit(self.steps)
         self.assertEqual(len(audit["replaced"]), len(self.replaced()))
         self.assertGreater(audit["attempts"], 1)
         self.assertEqual(self.summary()["replaced"], len(self.replaced()))
@@ -104,7 +105,7 @@ class ReplaceFaults(FaultTest):
         (why,) = [line[2] for line in before.values()]
         self.assertIn("E-IO", why)
         self.assertIn("pairs-000001.tar", why)
-        self.check_audit(40)
+        self.check_audit(self.steps)
 
     def test_a_read_that_fails_for_a_moment_is_only_tried_again(self):
         self.fault("moment", who="rank:1", call="pread", path="*/pairs-000001.tar", nth=20, count=2,
@@ -114,7 +115,7 @@ class ReplaceFaults(FaultTest):
         self.assertTrue(os.path.exists(f"{self.dir}/claimed"), "the fault was met")
         self.assertFalse(os.path.exists(f"{self.dir}/run/replaced.jsonl"))
         self.check_losses()
-        self.check_audit(40)
+        self.check_audit(self.steps)
 
     def test_too_many_stop_the_run_and_a_larger_limit_goes_on(self):
         self.broken_data(every=20)
@@ -141,7 +142,7 @@ class ReplaceFaults(FaultTest):
         self.assertEqual(more.wait(), 0, more.text())
         self.assertEqual(self.losses(), self.losses("straight"))
         self.assertEqual(self.replaced(), self.replaced("straight"))
-        self.check_audit(40)
+        self.check_audit(self.steps)
         page = subprocess.run([CONTRAIL, "view", f"{self.dir}/run", "--once"], capture_output=True,
                               text=True, timeout=30).stdout
         self.assertRegex(page, r"replaced +\d+ samples, [0-9.]+ % of those seen")
