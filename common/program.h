@@ -18,8 +18,8 @@ void Print(const std::string& text);
 // Throws UserError E-CWD where the working directory is gone: libraries and relative paths need
 // one.
 void CheckWorkingDirectory();
-// The same for a program whose libraries end it before main (Intel's MKL asks where it is when it is
-// loaded): to be called from .preinit_array. Ends the process; uses nothing but system calls.
+// The same for a program whose libraries end it before main (Intel's MKL asks where it is when it
+// is loaded): to be called from .preinit_array. Ends the process; uses nothing but system calls.
 void EndWithoutWorkingDirectory();
 
 }  // namespace contrail
