@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
-#include "common/log.h"
+#include "common/paths.h"
 #include "common/strings.h"
 #include "data/disk_patience.h"
 #include "data/shard_cache.h"
@@ -17,8 +17,6 @@ namespace {
 constexpr uint64_t kMaxIndexedSamples = 16'000'000;  // about 250 MB of index
 constexpr uint64_t kMaxLabel = 64;
 constexpr uint64_t kMaxGap = 64 * 1024;  // bytes read for nothing to save a second read
-
-std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 class TarDataset : public Dataset {
  public:
@@ -276,16 +274,15 @@ class TarDataset : public Dataset {
 
 }  // namespace
 
+ShardHead HeadOf(const std::string& path, uint64_t bytes, const IndexHead& index) {
+  return {path, bytes, index.samples, index.captions, index.left_out};
+}
+
 ShardHead ReadShardHead(const std::string& path, const std::string& index_dir,
                         const OnBytes& passed) {
   const PositionedFile tar(path);
-  const auto told = [&](const IndexHead& known) {
-    return ShardHead{path, tar.size(), known.samples, known.captions, known.left_out};
-  };
-  if (const std::optional<IndexHead> sidecar = ReadIndexHead(tar, index_dir)) return told(*sidecar);
-  const ShardIndex index = ScanShard(tar, AtTear::kNumber, passed);
-  if (!index.torn.empty()) LogWarning(index.torn + TornNote(index));
-  return told(index.Head());
+  const std::optional<IndexHead> sidecar = ReadIndexHead(tar, index_dir);
+  return HeadOf(path, tar.size(), sidecar ? *sidecar : ScanToTrain(tar, passed).Head());
 }
 
 std::shared_ptr<const Dataset> Dataset::OpenKnown(const std::vector<ShardHead>& heads,

@@ -26,6 +26,7 @@ struct ShardHead {
   uint64_t captions = 0;  // samples with a caption in a .txt
   LeftOut left_out = {};
 };
+ShardHead HeadOf(const std::string& path, uint64_t bytes, const IndexHead& index);
 using OnShard = std::function<void(const ShardHead&)>;  // called after each shard, in order
 
 // Opens the shard once: sidecar `<shard>.index` where present and current, else a scan of the

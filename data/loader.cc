@@ -53,12 +53,6 @@ class BatchMaker {
   // Thread safe for different i.
   void Make(size_t i) {
     const uint64_t sample = rows_.samples[i];
-    if (dataset_.Make(sample, options_.resolution, batch_.images.data() + i * ImageBytes(),
-                      options_.captions ? &tokens_[i] : nullptr)) {
-      batch_.keys[i] = dataset_.Key(sample);
-      batch_.labels[i] = -1;
-      return;
-    }
     if (known_ == nullptr) {
       Fill(i, sample);
     } else if (const Replaced* before = Before(i)) {
@@ -105,6 +99,12 @@ class BatchMaker {
 
   // Row i from this sample. The draws are the sample's own, whosever place it takes.
   void Fill(size_t i, uint64_t sample) {
+    if (dataset_.Make(sample, options_.resolution, batch_.images.data() + i * ImageBytes(),
+                      options_.captions ? &tokens_[i] : nullptr)) {
+      batch_.keys[i] = dataset_.Key(sample);
+      batch_.labels[i] = -1;
+      return;
+    }
     const Dataset::Sample raw = dataset_.Read(sample);
     batch_.keys[i] = dataset_.Key(sample);
     batch_.labels[i] = raw.label;

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/log.h"
-
 namespace contrail::data {
 namespace {
 
@@ -28,14 +26,9 @@ ShardHead ShardCache::Head(size_t shard) {
     open = std::make_shared<OpenShard>(paths_[shard]);
     head = ReadIndexHead(open->file, index_dir_);
   });
-  const auto told = [&](const IndexHead& known) {
-    return ShardHead{paths_[shard], open->file.size(), known.samples, known.captions,
-                     known.left_out};
-  };
-  if (head) return told(*head);
-  open->index = ScanShard(open->file, AtTear::kNumber);
-  if (!open->index.torn.empty()) LogWarning(open->index.torn + TornNote(open->index));
-  ShardHead scanned = told(open->index.Head());
+  if (head) return HeadOf(paths_[shard], open->file.size(), *head);
+  open->index = ScanToTrain(open->file);
+  ShardHead scanned = HeadOf(paths_[shard], open->file.size(), open->index.Head());
   Keep(shard, std::move(open));
   return scanned;
 }

@@ -9,21 +9,16 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/paths.h"
 #include "common/strings.h"
+#include "data/index_text.h"
 
 namespace contrail::data {
 namespace {
 
 constexpr std::string_view kMagic = "contrail-index 2";
-constexpr size_t kProbe = 4096;         // bytes compared at either end of the archive
-constexpr size_t kMaxHead = 1024;       // the first line is shorter
-constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
-
-std::string CrcText(uint32_t crc) {
-  char text[9];
-  std::snprintf(text, sizeof text, "%08x", crc);
-  return text;
-}
+constexpr size_t kProbe = 4096;    // bytes compared at either end of the archive
+constexpr size_t kMaxHead = 1024;  // the first line is shorter
 
 std::string ProbeCrc(const PositionedFile& tar, uint64_t offset) {
   char buffer[kProbe];
@@ -38,34 +33,6 @@ std::string TailProbe(const FileStamp&) { return "?"; }
 std::string HeadProbe(const PositionedFile& tar) { return ProbeCrc(tar, 0); }
 std::string TailProbe(const PositionedFile& tar) {
   return ProbeCrc(tar, tar.size() > kProbe ? tar.size() - kProbe : 0);
-}
-
-// Keys may hold anything a file name may; a line may not.
-std::string Escape(const std::string& key) {
-  std::string out;
-  for (const char c : key) {
-    if (c == '%') {
-      out += "%25";
-    } else if (c == '\n') {
-      out += "%0A";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string Unescape(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size()) {
-      out += text.substr(i, 3) == "%0A" ? '\n' : '%';
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
 }
 
 bool ParseU64(std::string_view text, uint64_t& value) {
@@ -133,7 +100,7 @@ bool ParseSample(std::string_view line, uint64_t bytes, SampleEntry& entry) {
     if (extent->offset > bytes || extent->size > bytes - extent->offset) return false;
   }
   if (!entry.image.present()) return false;
-  entry.key = Unescape(line);
+  entry.key = UnescapeField(line);
   return true;
 }
 
@@ -155,10 +122,10 @@ std::optional<IndexHead> ReadIndexHead(const PositionedFile& tar, const std::str
 std::optional<ShardIndex> ReadIndex(const PositionedFile& tar, const std::string& index_dir) {
   const std::string text = SidecarText(tar, index_dir, std::numeric_limits<size_t>::max());
   const std::optional<IndexHead> head = CheckHead(text, tar);
-  if (!head || text.size() < kTrailer) return std::nullopt;
-  const std::string_view body(text.data(), text.size() - kTrailer);
-  const std::string trailer = "end " + CrcText(Crc32c(0, body.data(), body.size())) + "\n";
-  if (std::string_view(text).substr(body.size()) != trailer) return std::nullopt;
+  if (!head) return std::nullopt;
+  const std::optional<std::string_view> sealed = BodyOf(text);
+  if (!sealed) return std::nullopt;
+  const std::string_view body = *sealed;
   ShardIndex index;
   index.left_out = head->left_out;
   size_t at = body.find('\n') + 1;
@@ -191,16 +158,15 @@ std::string IndexText(const PositionedFile& tar, const ShardIndex& index) {
     for (const Extent& extent : {entry.image, entry.caption, entry.label, entry.json}) {
       text += std::to_string(extent.offset) + " " + std::to_string(extent.size) + " ";
     }
-    text += Escape(entry.key) + "\n";
+    text += EscapeField(entry.key, "\n") + "\n";
   }
-  text += "end " + CrcText(Crc32c(0, text.data(), text.size())) + "\n";
-  return text;
+  return Sealed(std::move(text));
 }
 
 void WriteIndex(FileSystem& files, const PositionedFile& tar, const ShardIndex& index,
                 const std::string& index_dir) {
   const std::string path = IndexPath(tar.path(), index_dir);
-  if (!index_dir.empty()) files.MakeDirs(path.substr(0, path.rfind('/')));
+  if (!index_dir.empty()) files.MakeDirs(FolderOf(path));
   files.WriteAtomically(path, IndexText(tar, index));
 }
 

@@ -92,9 +92,6 @@ enum class AtTear {
   kNumber,  // its whole samples count, and so does the torn one, which lies beyond the end
 };
 
-// "; its N whole samples are used, ...": what becomes of a torn shard.
-std::string TornNote(const ShardIndex& index);
-
 // Groups members as the webdataset library does: the key is the path up to the first dot of its
 // last component, the rest is the extension (case is ignored); names without a dot and "__..__"
 // names are passed over. Members of one key make one sample wherever they lie in the archive, at
@@ -104,6 +101,10 @@ std::string TornNote(const ShardIndex& index);
 // every stretch of the archive as it is left behind: a scan from a slow file system takes minutes.
 ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear = AtTear::kThrow,
                      const OnBytes& passed = {});
+
+// As training looks at a shard without a sidecar: one that is cut off is numbered, and a warning
+// says so.
+ShardIndex ScanToTrain(const PositionedFile& tar, const OnBytes& passed = {});
 
 // `<shard>.index` beside it; with an index_dir the shard's absolute path and name again under that
 // folder, for data on file systems that cannot be written.

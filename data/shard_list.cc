@@ -3,63 +3,20 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <set>
 
 #include "common/error.h"
-#include "common/hash.h"
+#include "common/paths.h"
 #include "common/strings.h"
+#include "data/index_text.h"
 
 namespace contrail::data {
 namespace {
 
 constexpr std::string_view kMagic = "contrail-shards 1\n";
 constexpr std::string_view kNameField = " name=";
-constexpr size_t kTrailer = 4 + 8 + 1;  // "end <crc>\n"
-
-std::string Trailer(std::string_view body) {
-  char text[kTrailer + 1];
-  std::snprintf(text, sizeof text, "end %08x\n", Crc32c(0, body.data(), body.size()));
-  return text;
-}
-
-// File names may hold anything; a field may not.
-std::string Escape(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    if (c == '%' || c == ' ' || c == '\n') {
-      char code[4];
-      std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned>(c));
-      out += code;
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string Unescape(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size()) {
-      const std::string_view code = text.substr(i + 1, 2);
-      out += code == "20" ? ' ' : code == "0A" ? '\n' : '%';
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+constexpr std::string_view kReserved = " \n";  // in a field
 
 // Of what a shard's name stands for now.
 FileStamp StampOf(const std::string& path) {
@@ -94,15 +51,16 @@ ShardList ReadShardList(const std::string& index_folder) {
   } catch (const IoError&) {
     return list;
   }
-  if (!text || !text->starts_with(kMagic) || text->size() < kMagic.size() + kTrailer) return list;
-  const std::string_view body(text->data(), text->size() - kTrailer);
-  if (std::string_view(*text).substr(body.size()) != Trailer(body)) return list;
+  if (!text || !text->starts_with(kMagic)) return list;
+  const std::optional<std::string_view> sealed = BodyOf(*text);
+  if (!sealed) return list;
+  const std::string_view body = *sealed;
   for (size_t at = kMagic.size(); at < body.size();) {
     const size_t newline = std::min(body.find('\n', at), body.size());
     const std::string_view line = body.substr(at, newline - at);
     const size_t name = line.rfind(kNameField);
     if (name == std::string_view::npos) return {};
-    list[Unescape(line.substr(name + kNameField.size()))] = line.substr(0, name);
+    list[UnescapeField(line.substr(name + kNameField.size()))] = line.substr(0, name);
     at = newline + 1;
   }
   return list;
@@ -110,14 +68,14 @@ ShardList ReadShardList(const std::string& index_folder) {
 
 void AddToLists(std::map<std::string, ShardList>& lists, const std::string& path,
                 const std::string& index_text) {
-  lists[FolderOf(path)][NameOf(path)] = index_text.substr(0, index_text.find('\n'));
+  lists[FolderOf(path)][BaseName(path)] = index_text.substr(0, index_text.find('\n'));
 }
 
 std::string ShardListText(const ShardList& list) {
   std::string text(kMagic);
   for (const auto& [name, line] : list)
-    text += line + std::string(kNameField) + Escape(name) + "\n";
-  return text + Trailer(text);
+    text += line + std::string(kNameField) + EscapeField(name, kReserved) + "\n";
+  return Sealed(std::move(text));
 }
 
 void UpdateShardList(FileSystem& files, const std::string& folder, const std::string& index_dir,
@@ -143,7 +101,7 @@ std::vector<ListedShard> FindInLists(const std::vector<std::string>& paths,
       if (!index_dir.empty()) list->second = ReadShardList(IndexFolder(folder, index_dir));
       if (list->second.empty()) list->second = ReadShardList(folder);
     }
-    const auto line = list->second.find(NameOf(path));
+    const auto line = list->second.find(BaseName(path));
     shards.push_back({path, line == list->second.end() ? "" : line->second});
   }
   return shards;
@@ -154,7 +112,7 @@ std::optional<ShardHead> ListedHead(const ListedShard& shard) {
   const FileStamp stamp = StampOf(shard.path);
   const std::optional<IndexHead> head = HeadOfLine(shard.line, stamp);
   if (!head) return std::nullopt;
-  return ShardHead{shard.path, stamp.bytes, head->samples, head->captions, head->left_out};
+  return HeadOf(shard.path, stamp.bytes, *head);
 }
 
 }  // namespace contrail::data

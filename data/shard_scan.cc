@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/log.h"
 #include "common/strings.h"
 #include "data/shard_index.h"
 
@@ -186,13 +187,18 @@ class ShardScan {
 
 }  // namespace
 
-std::string TornNote(const ShardIndex& index) {
-  return "; training goes on with its " + std::to_string(index.samples.size() - 1) +
-         " whole samples, and replaces the torn one";
-}
-
 ShardIndex ScanShard(const PositionedFile& tar, AtTear at_tear, const OnBytes& passed) {
   return ShardScan(tar, at_tear, passed).Run();
+}
+
+ShardIndex ScanToTrain(const PositionedFile& tar, const OnBytes& passed) {
+  ShardIndex index = ScanShard(tar, AtTear::kNumber, passed);
+  if (!index.torn.empty()) {
+    LogWarning(index.torn + "; training goes on with its " +
+               std::to_string(index.samples.size() - 1) +
+               " whole samples, and replaces the torn one");
+  }
+  return index;
 }
 
 }  // namespace contrail::data

@@ -6,6 +6,7 @@
 #include "checkpoint/hdf5_image.h"
 #include "checkpoint/skeleton.h"
 #include "common/error.h"
+#include "common/paths.h"
 #include "model/files/new_file.h"
 
 namespace contrail::eval {
@@ -111,7 +112,7 @@ void FeatureFile::Commit() {
   file_->Sync();
   file_->Close();
   fs_.Rename(temporary_, path_);
-  fs_.SyncDir(model::files::FolderOf(path_));
+  fs_.SyncDir(FolderOf(path_));
   committed_ = true;
 }
 

@@ -1,8 +1,6 @@
 #include "launcher/patience.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "common/error.h"
 #include "common/log.h"
@@ -26,11 +24,7 @@ void DoPatiently(double seconds, const std::function<void()>& work, const Waitin
       if (!may_pass || waiting.clock.Monotonic() - begin + pause > seconds) throw;
       LogWarning(std::string(error.what()) + "; tried again in " + HumanSeconds(pause));
     }
-    if (waiting.sleep) {
-      waiting.sleep(pause);
-    } else {
-      std::this_thread::sleep_for(std::chrono::duration<double>(pause));
-    }
+    Sleep(waiting, pause);
   }
 }
 

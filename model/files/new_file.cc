@@ -1,15 +1,10 @@
 #include "model/files/new_file.h"
 
 #include "common/error.h"
+#include "common/paths.h"
 #include "common/token.h"
 
 namespace contrail::model::files {
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 void RequireNew(const FileSystem& fs, const std::string& path) {
   if (fs.KindOf(path) != EntryKind::kNone) {  // a link to nothing is there, too

@@ -35,7 +35,4 @@ class NewFile {
   uint64_t size_ = 0;
 };
 
-// The folder a path lies in ("." where it names none).
-std::string FolderOf(const std::string& path);
-
 }  // namespace contrail::model::files

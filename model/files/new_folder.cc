@@ -1,6 +1,7 @@
 #include "model/files/new_folder.h"
 
 #include "common/error.h"
+#include "common/paths.h"
 #include "model/files/new_file.h"
 
 namespace contrail::model::files {
